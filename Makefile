@@ -22,17 +22,19 @@ DEV := $(VENV)/.dev-installed
 PEERS := build/peers/.installed
 CLIENTS := build/clients/.installed
 DOCS := build/docs/.installed
+BROWSER := $(VENV)/.browser-installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
 LOCKED := $(PIP) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all cores; pip would take one
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed lock clean FORCE
+.PHONY: help demo test check lint types layers cover bench docs peers clients faults distributed browser screenshots driver lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNTIME) ## one question to a team of agents; your own: make demo MESSAGE="..."
 	@$(BIN)/python examples/demo.py
@@ -77,8 +79,18 @@ faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults
 
 distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
-	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/dispatch $(ARGS)
-	@$(BIN)/python -m tests.faults distributed --short
+	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
+		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py tests/engine/dispatch $(ARGS)
+	@$(BIN)/python -m tests.faults postgres distributed --short
+
+browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
+	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: $(DEV) $(BROWSER) ## pictures of the pages, into docs/pages
+	@$(BIN)/python -m tests.browser.screenshots
+
+driver: $(BROWSER) # of the browser
 
 # The first Python of the list that will do, in the shell's $python.
 define find_python
@@ -118,6 +130,11 @@ build/%/.installed: requirements/%.txt
 	@build/$*/bin/python -m pip install -qq --no-input --only-binary :all: --require-hashes -r $<
 	@touch $@
 
+$(BROWSER): requirements/browser.txt $(DEV)
+	@echo "installing the driver of the browser into $(VENV)"
+	@$(LOCKED) -r requirements/browser.txt
+	@touch $@
+
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' --exclude-newer '7 days' $(ARGS)
@@ -131,6 +148,7 @@ lock: ## lock the dependencies; to move to newer versions: make lock ARGS=--upgr
 	@$(LOCK) --group lock -o requirements/lock.txt
 	@$(LOCK) --no-deps requirements/local.in -o requirements/local.txt
 	@$(LOCK) requirements/peers.in -o requirements/peers.txt
+	@$(LOCK) requirements/browser.in -c requirements/dev.txt -o requirements/browser.txt
 	@$(LOCK) requirements/clients.in -o requirements/clients.txt
 	@$(LOCK) requirements/docs.in -o requirements/docs.txt
 

@@ -23,6 +23,7 @@ ARGUMENTS: Mapping[str, str] = {
     **dict.fromkeys(("session_state", "context", "dependencies"), "state"),
     **dict.fromkeys(("input", "inputs", "text", "prompt", "question", "query"), "message"),
     **dict.fromkeys(("db", "storage", "checkpointer", "memory"), "store"),
+    **dict.fromkeys(("images", "audio", "videos", "files", "media"), "attachments"),
     "llm": "model",
     "id": "run_id",
 }

@@ -436,7 +436,8 @@ class Assistant(Options):
         is_lost = self._runner is None and whose["session_id"] is not None and self._remembers
         if is_lost and not self._warned:
             self._warned = True
-            text = f"{type(self).__name__} {self.name!r}: this run has no store, so its session "
+            named = f" {self.name!r}" if self.name else ""
+            text = f"{type(self).__name__}{named}: this run has no store, so its session "
             text += "is not saved, and the next call will have no earlier turns; pass a store, "
             text += "such as db=TinyDBStore('folder')"
             warn(text, NoSessionWarning)

@@ -89,7 +89,6 @@ _NOT_HERE: Mapping[str, Sequence[str]] = {
         *("introduction", "add_name_to_context", "add_location_to_context", "timezone_identifier"),
         *("add_member_tools_to_context", "get_member_information_tool"),
     ),
-    "texts are sent, no media": ("send_media_to_model", "store_media", "input_schema"),
 }
 """Options of Agno for what teamgraph has not, by what there is in its place."""
 _IN_GRAPH = "set it in the graph (`team.graph`, or the file that it dumps): "
@@ -106,6 +105,7 @@ ALTERNATIVES: Mapping[str, str] = {
     "enable_agentic_state": "use a tool with a parameter of the type ToolContext",
     "expected_output": "use `instructions`",
     "conversation_limit": f"{_LEAVE}it reads the turns since the last summary",
+    "input_schema": "a message is text; pass values as `state` of a run",
     "last_n_runs": f"{_LEAVE}it reads the turns since the last summary",
     "max_tool_calls_from_history": f"{_IN_GRAPH}`tool_calls` of a history-loader",
     "metadata": "pass it as `session_state`, or as `state` of a run",
@@ -122,6 +122,8 @@ ALTERNATIVES: Mapping[str, str] = {
     "store_history_messages": f"{_LEAVE}replayed messages are stored as references",
     "store_tool_messages": f"{_LEAVE}tool calls and results are stored; replay is optional",
     "stream": "call `stream`, or `print_response(..., stream=True)`",
+    "send_media_to_model": f"{_LEAVE}a template says what is sent: {{% attach %}}",
+    "store_media": f"{_LEAVE}what is attached is stored once in each session",
     "structured_outputs": f"{_LEAVE}what the model's server can do is used",
     "success_criteria": "use `instructions`",
     "team_session_state": "use session_state",

@@ -70,7 +70,7 @@ _SUMMARIES = {
     "queue": "Show the turns that wait for workers, and retry those that were given up.",
     "ui": "Look at graphs, chats, runs, sessions and prompts in a browser.",
     "usage": "Add up tokens, calls and costs by model, graph, node, session or user.",
-    "store": "Verify and repair the files of a store, and show their size.",
+    "store": "Verify and repair the files of a store, show their size, and copy sessions.",
     "import": "Write a flow of promptflow as a graph with its prompts.",
     "doctor": "Check the installation, the models and their keys, and the store.",
 }

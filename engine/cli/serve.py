@@ -248,6 +248,7 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
     *,
     announce: Callable[[str, str | None, Callable[[], str]], None],
     broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    project: Path | None = None,
     mcp: bool = False,
     dsn: str | None = None,
 ) -> None:
@@ -278,6 +279,7 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
             grace=listening.grace,
             log_texts=listening.log_texts,
             broken=broken,
+            project=project,
             mcp=mcp,
         )
         with bind(listening.host, listening.port) as bound:

@@ -1,22 +1,31 @@
-"""`teamgraph store`: verify, repair and measure the files of a store."""
+"""`teamgraph store`: verify, repair and measure the files of a store, and copy sessions."""
 
 from __future__ import annotations
 
+import asyncio
+import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar, cast
 
 import typer
 from rich.progress import track
 
-from ..errors import DamagedStore, InputError
+from ..errors import DamagedStore, InputError, UnknownVersion
 from ..graph.settings import settings_of
+from ..records import SessionKey
+from ..stores.copying import Copyable, copy_prompts, copy_session, is_same, sessions_of
 from ..stores.journal.disk import DISK, remove_file
+from ..stores.places import is_address, is_same_place
+from ..stores.tinydb.directory import SkippedSession
 from ..stores.tinydb.repair import Finding, JournalReport, Salvage, Survey, repair_finding
 from .command import EXIT_FAILURE, command, command_group
-from .options import JsonFlag, StoreOptions, YesFlag, confirm
+from .lookup import session_title
+from .options import JsonFlag, StoreOptions, YesFlag, confirm, parse_place
 from .output import (
     Style,
     counted,
@@ -28,9 +37,12 @@ from .output import (
     two_columns,
 )
 
+T = TypeVar("T")
 _SECONDS_A_DAY = 86_400
 
-app = command_group("Verify and repair the files of a store, and show their size.")
+app = command_group(
+    "Verify and repair the files of a store, show their size, and copy sessions between stores."
+)
 
 
 @command(app)
@@ -153,6 +165,117 @@ def stats(
         print_table(columns, [_row(journal) for journal in biggest])
 
 
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """Which sessions are copied."""
+
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Only the sessions of this user; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    session: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Only this session of the users, or without --user of no user; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+
+    def users(self) -> Sequence[str | None] | None:
+        """The users whose sessions are copied, None for all."""
+        if self.user is None and self.session:
+            return [None]
+        return self.user
+
+
+@dataclass
+class Copied:
+    """What was copied."""
+
+    sessions: int
+    written: int = 0
+    prompts: int = 0
+    different: list[SessionKey] = field(default_factory=list[SessionKey])
+    unreadable: list[str] = field(default_factory=list[str])
+
+
+@command(app)
+def copy(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FROM",
+            help="The store to read: a folder or an address.",
+            show_default=False,
+            parser=parse_place,
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            help="The store to write, which is made if there is none.",
+            show_default=False,
+            parser=parse_place,
+        ),
+    ],
+    which: CopyOptions,
+    *,
+    json: JsonFlag = False,
+) -> None:
+    """Copy sessions between folders and databases, with everything that belongs to them.
+
+    Each session is copied whole or not at all, and one that is there already is left as it is: so
+    the command can be stopped at any time, and goes on when it is run again. At the end all are
+    compared. Copy while nobody writes: a session that changes meanwhile is reported as different.
+
+    Exit code 0 if both stores have the same, 1 if not, 2 if a store cannot be opened.
+
+    $ teamgraph store copy .teamgraph postgresql://team@localhost/team
+    $ teamgraph store copy postgresql://team@localhost/team backup --user ann
+    """
+    options, other = StoreOptions(source), StoreOptions(target)
+    if not is_address(source):
+        Survey(Path(source))  # raises if it is no store
+    if is_same_place(source, target):
+        raise InputError(f"{options.title} cannot be copied to itself; name another store")
+    copied = asyncio.run(_copy(options, other, which))
+    is_whole = not copied.different and not copied.unreadable
+    if json:
+        as_json = {
+            "sessions": copied.sessions,
+            "copied": copied.written,
+            "prompts": copied.prompts,
+            "different": [key._asdict() for key in copied.different],
+            "unreadable": copied.unreadable,
+        }
+        print_json(as_json)
+    else:
+        for text in copied.unreadable:
+            print_note(text, Style.ERROR)
+        for key in copied.different:
+            words = ["--user", key.user_id] if key.user_id is not None else []
+            delete = shlex.join(["sessions", "delete", key.session_id, *words, *other.words()])
+            print_note(
+                f"{session_title(key)} differs in {other.title}; to copy it again, delete it "
+                f"there: teamgraph {delete}",
+                Style.ERROR,
+            )
+        verdict = "all are the same in both" if is_whole else "not all are the same in both"
+        sessions = f"{copied.written} of {counted(copied.sessions, 'session')} copied"
+        print_note(
+            f"{sessions} from {options.title} to {other.title}; {verdict}",
+            Style.SUCCESS if is_whole else Style.ERROR,
+        )
+    if not is_whole:
+        raise typer.Exit(EXIT_FAILURE)
+
+
 @command(app)
 def attachments(
     store: StoreOptions,
@@ -201,17 +324,36 @@ def attachments(
         print_note(f"{counted(len(found), 'attachment')} of {size} bytes {done}")
 
 
+async def _copy(source: StoreOptions, target: StoreOptions, which: CopyOptions) -> Copied:
+    async with source.open() as opened, target.open() as other:
+        ours, theirs = cast("Copyable", opened), cast("Copyable", other)
+        with warnings.catch_warnings(record=True, action="always") as told:
+            keys = await sessions_of(ours, which.users(), which.session or ())
+        left_out = [each.message for each in told if each.category is SkippedSession]
+        copied = Copied(len(keys), unreadable=[*map(str, left_out)])
+        copied.prompts = await copy_prompts(ours, theirs)
+        chosen = set(keys)
+        for key in _tracked(keys, "copying sessions"):
+            try:
+                copied.written += await copy_session(ours, theirs, key, chosen)
+            except (DamagedStore, UnknownVersion) as error:
+                copied.unreadable.append(str(error))
+                chosen.remove(key)
+        for key in _tracked([key for key in keys if key in chosen], "comparing sessions"):
+            if not await is_same(ours, theirs, key):
+                copied.different.append(key)
+    return copied
+
+
 def _read(survey: Survey) -> list[JournalReport]:
     """Every session's file, with a progress bar on a terminal."""
+    return [survey.read(path) for path in _tracked(survey.journals, "reading sessions")]
+
+
+def _tracked(items: Sequence[T], doing: str) -> Iterable[T]:
+    """The items, with a progress bar on a terminal."""
     terminal = make_console(sys.stderr)
-    paths = track(
-        survey.journals,
-        "reading sessions",
-        console=terminal,
-        transient=True,
-        disable=not terminal.is_terminal,
-    )
-    return [survey.read(path) for path in paths]
+    return track(items, doing, console=terminal, transient=True, disable=not terminal.is_terminal)
 
 
 def _findings(survey: Survey, journals: Sequence[JournalReport]) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DefinitionError, Problem
+from ..graph.settings import settings_of
 from .command import command
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
@@ -75,9 +76,17 @@ def ui(
             opening.add(asyncio.create_task(asyncio.to_thread(webbrowser.open, url)))
 
     listening = ListenOptions(port=port, grace=_GRACE)
-    asyncio.run(
-        serve_graphs(loaded, runner_options, access, listening, announce=announce, broken=broken)
+    project = settings_of(Path.cwd()).folder or Path.cwd()
+    work = serve_graphs(
+        loaded,
+        runner_options,
+        access,
+        listening,
+        announce=announce,
+        broken=broken,
+        project=project,
     )
+    asyncio.run(work)
 
 
 def _has_browser() -> bool:

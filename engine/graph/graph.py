@@ -20,14 +20,15 @@ from msgspec.structs import replace
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, SerializeAsAny, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from ..errors import DefinitionError, InputError, Problem, in_reading_order
+from ..errors import DefinitionError, InputError, Problem, closest, in_reading_order, listed
 from ..messages import JSON, HistoryItem, Part
 from ..models.samples import placeholder
+from ..node_path import NodePath
 from ..prompts.library import Expression, Prompts
 from ..prompts.sources import SUFFIXES, meant_template, template_names
 from ..prompts.static.types import StaticType
 from ..returns.shape import Shape, shape
-from ..tools.toolbox import LOCK, MCPServer
+from ..tools.toolbox import LOCK, GraphTool, MCPServer
 from ..unknown_names import explained, missing_attribute
 from ..validation import Declared, as_tuple, by_name_only, check_integers, problems_of
 from ..values import check_mapping
@@ -193,6 +194,7 @@ class GraphParts(Struct, frozen=True):
     """What is derived from a valid declaration.
 
     `alone` are errors unless the graph runs inside another that gives the names which it reads.
+    `folder` is where the file lies that the graph, or the one around it, was read from.
     """
 
     plan: Plan
@@ -208,6 +210,8 @@ class GraphParts(Struct, frozen=True):
     always: frozenset[str]
     reads_given: bool
     only_node: str | None
+    folder: Path | None = None
+    is_visited: bool = False
 
 
 class Graph(Declaration):
@@ -273,6 +277,34 @@ class Graph(Declaration):
         _check_list("allow_mcp", allow_mcp)
         reader = NodeReader(kinds, allow, (Path(path).resolve(),), allow_mcp=allow_mcp)
         return _load(cls, path, reader, prompt_dirs)
+
+    @explained
+    def with_prompt(self, path: str, text: str) -> Graph:
+        """The same graph with the template `text` for the node of this path, checked as ever.
+
+        Raises `InputError` if there is no such node, or it has no template, and `DefinitionError`
+        with what is wrong with the text.
+        """
+        node_id, _, rest = NodePath(path).declared.partition("/")
+        node = self.nodes.get(node_id)
+        if node is None:
+            near = closest(node_id, self.nodes)
+            hint = f"did you mean {near!r}?" if near else f"it has {listed(self.nodes)}"
+            raise InputError(f"graph {self.name!r} has no node {node_id!r}; {hint}")
+        inner = graph_in(node)
+        if rest and isinstance(inner, Graph):
+            changed = _with_graph(node, inner.with_prompt(rest, text))
+        elif rest or node_id not in self.templates:
+            wrong = f"node {path!r} has no template" if not rest else f"there is no node {path!r}"
+            raise InputError(f"{wrong}; name a node that asks a model")
+        else:
+            inline = text if any(mark in text for mark in _TEMPLATE_MARKS) else f"{text}\n"
+            changed = node.model_copy(update={template_field(node): inline})
+        data: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        data["nodes"] = {**self.nodes, node_id: changed}
+        builder = _GraphBuilder(data, NodeReader(), None, self._parts.folder)
+        builder.only_node, builder.is_visited = self._parts.only_node, self._parts.is_visited
+        return _built(type(self), builder)
 
     @explained
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -682,6 +714,8 @@ class _GraphBuilder(Struct):
             alone=tuple(alone),
             always=results.always,
             only_node=self.only_node,
+            folder=self.folder,
+            is_visited=self.is_visited,
             reads_given=bool(alone)
             or types.reads_round
             or any(_reads_given(node) for node in nodes.values()),
@@ -894,6 +928,24 @@ def _is_named(node_id: str | int, text: str) -> bool:
 def _reads_given(node: Node) -> bool:
     inner = graph_in(node)
     return isinstance(inner, Graph) and inner.reads_given
+
+
+def _with_graph(node: Node, inner: Graph) -> Node:
+    """The node with another graph inside it, in the field that has it."""
+    fields: dict[str, Any] = {name: getattr(node, name) for name in node.model_fields_set}
+    if visited_field(node) is not None:
+        fields[cast("str", visited_field(node))] = dict(inner.nodes)
+    elif "graph" in type(node).model_fields:
+        is_node = isinstance(fields["graph"], Node)
+        fields["graph"] = next(iter(inner.nodes.values())) if is_node else inner
+    else:  # graphs that are tools, which are nodes by the names of the tools
+        fields["tools"] = [
+            tool.model_copy(update={"graph": graph_in(inner.nodes[tool.name])})
+            if isinstance(tool, GraphTool)
+            else tool
+            for tool in cast("Any", node).tools
+        ]
+    return type(node)(**fields)
 
 
 def _items(value: object) -> Sequence[object]:

@@ -605,9 +605,14 @@ def result_after(error: Exception, node: Node) -> Result | None:
     return cast("Recovers", node).instead(error) if _implements(type(node), Recovers) else None
 
 
+def recalls(node: Node) -> bool:
+    """Whether the record of a node has less than its output."""
+    return _implements(type(node), Recalls)
+
+
 async def recalled(node: Node, context: Context, stored: JSON) -> object:
     """The output of a node as templates read it, from what its record has."""
-    if not _implements(type(node), Recalls):
+    if not recalls(node):
         return stored
     return await cast("Recalls", node).recall(context, stored)
 

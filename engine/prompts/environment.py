@@ -336,7 +336,10 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
     def template(self, tree: nodes.Template, name: str) -> Template:
         """Compile a tree; raises `TemplateSyntaxError`."""
-        code = self.compile(tree, name, name)
+        return self.loaded(self.compile(tree, name, name))
+
+    def loaded(self, code: CodeType) -> Template:
+        """The template of compiled code."""
         return self.template_class.from_code(self, code, self.globals)
 
     def get_template(

@@ -7,11 +7,12 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from threading import RLock
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import cast
 
 from jinja2 import Template, TemplateSyntaxError, UndefinedError, nodes
@@ -96,7 +97,7 @@ class Prompts:
     def is_builtin(self, name: str) -> bool:
         """Whether a template is a built-in one, and so are all that it reaches."""
         with self._lock:
-            return all(self._sources.is_builtin(each.name) for each in self._reached(name))
+            return all(each.source.is_builtin for each in self._reached(name))
 
     def problems(self, name: str) -> list[Problem]:
         """Everything that prevents the template from being rendered; empty if it is valid.
@@ -137,15 +138,11 @@ class Prompts:
             types = {each: declared_type(declared) for each, declared in given.items()}
             key = (name, frozenset(types.items()))
             if key not in self._type_problems:
-                type_problems = TypeChecker(self._find, self._environment.globals)
-                lexer, reached = self._environment.lexer, self._reached(name)
-                notes = [*chain(*(lost_line_breaks(each, lexer) for each in reached))]
-                others = [*chain(*(text_of_others(each, lexer) for each in reached))]
-                if others and not message_shape(found, self._find).has_roles:
-                    notes += others
-                problems = type_problems.check(found, types)
-                failing = chain(*(self._failing(each) for each in reached))
-                self._type_problems[key] = [*_with_failing(problems, failing), *notes]
+                checker = TypeChecker(self._find, self._environment.globals)
+                problems = checker.check(found, types)
+                if not self.is_builtin(name):
+                    problems = [*_with_failing(problems, self._failures(name)), *self._notes(found)]
+                self._type_problems[key] = problems
             return list(self._type_problems[key])
 
     def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
@@ -215,6 +212,8 @@ class Prompts:
         return self._parsed[name]
 
     def _parse(self, source: TemplateSource) -> ParsedTemplate:
+        if source.is_builtin:
+            return ParsedTemplate(source, _builtin_tree(source.text, source.name))
         try:
             tree = self._environment.read(source.text, source.name)
         except (TemplateSyntaxError, RecursionError, ValueError) as error:
@@ -227,8 +226,13 @@ class Prompts:
                 found = self._find(name)
                 if not isinstance(found, ParsedTemplate):
                     return None
-                self._templates[name] = self._environment.template(self._probed(found), name)
+                self._templates[name] = self._template(found)
         return self._templates[name]
+
+    def _template(self, found: ParsedTemplate) -> Template:
+        if self._coverage is None and found.source.is_builtin:
+            return self._environment.loaded(_builtin_code(found.source.text, found.name))
+        return self._environment.template(self._probed(found), found.name)
 
     def _probed(self, found: ParsedTemplate) -> nodes.Template:
         """The tree to compile: the checked one, or a copy with coverage probes."""
@@ -274,6 +278,8 @@ class Prompts:
             return [Problem("P001", message, suggestion=suggest)]
         if isinstance(found, Problem):
             return [found]
+        if self.is_builtin(name):
+            return []  # as a test says
         try:
             problems = [*self._problems_of_text(found), *self._problems_of_shape(found)]
             return list(dict.fromkeys(problems)) or self._uncompilable(name)
@@ -302,6 +308,16 @@ class Prompts:
             message = f"{read.name!r} is set only later, in an enclosing scope; "
             message += "set it before this, or rename one of the two"
             yield _problem_of(read, message)
+
+    def _notes(self, root: ParsedTemplate) -> list[Problem]:
+        lexer, reached = self._environment.lexer, self._reached(root.name)
+        notes = [*chain(*(lost_line_breaks(each, lexer) for each in reached))]
+        others = [*chain(*(text_of_others(each, lexer) for each in reached))]
+        has_roles = bool(others) and message_shape(root, self._find).has_roles
+        return notes if has_roles else [*notes, *others]
+
+    def _failures(self, name: str) -> Iterator[Problem]:
+        return chain.from_iterable(self._failing(each) for each in self._reached(name))
 
     def _failing(self, template: ParsedTemplate) -> Iterator[Problem]:
         """What constants alone make fail in a template's own text."""
@@ -363,6 +379,18 @@ class Prompts:
             template = cast("Template", self._compiled(name))
             self._valid[name] = (template, message_shape(found, self._find).has_roles)
             return self._valid[name]
+
+
+@cache
+def _builtin_tree(text: str, name: str) -> nodes.Template:
+    """The syntax tree of a built-in template, parsed once for all graphs; nobody changes it."""
+    return PromptEnvironment(_find_none).read(text, name)
+
+
+@cache
+def _builtin_code(text: str, name: str) -> CodeType:
+    """The compiled code of a built-in template."""
+    return PromptEnvironment(_find_none).compile(_builtin_tree(text, name), name, name)
 
 
 def _with_failing(problems: Sequence[Problem], failing: Iterable[Problem]) -> list[Problem]:

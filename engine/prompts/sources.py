@@ -35,6 +35,7 @@ class TemplateSource(Struct, frozen=True):
     name: str
     text: str
     file: str | None
+    is_builtin: bool = False
 
 
 class TemplateSources:
@@ -73,11 +74,6 @@ class TemplateSources:
             return None if text is None else TemplateSource(name, text, None)
         found = self._path(name)
         return None if found is None else _read_file(name, *found)
-
-    def is_builtin(self, name: str) -> bool:
-        """Whether the name leads to a built-in template."""
-        found = None if name.endswith(INLINE) or name in self._texts else self._path(name)
-        return found is not None and found[0] == BUILTIN
 
     def _path(self, name: str) -> tuple[Path, Path] | None:
         """The folder and the file of a template."""
@@ -128,7 +124,8 @@ def _read_file(name: str, folder: Path, path: Path) -> TemplateSource | Problem:
     data = b""
     try:
         data = path.read_bytes().removeprefix(BOM_UTF8)
-        return TemplateSource(name, normalize_newlines(data.decode()), file)
+        text = normalize_newlines(data.decode())
+        return TemplateSource(name, text, file, folder == BUILTIN)
     except UnicodeDecodeError as error:
         message = f"template {name!r} is not UTF-8 (byte {error.start}): save it as UTF-8"
         before = normalize_newlines(data[: error.start].decode())

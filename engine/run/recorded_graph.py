@@ -35,13 +35,10 @@ class Unknown(Exception):
     """The graph cannot be put together: a kind of then is not installed, or facts are missing."""
 
 
-def template_hashes(facts: Facts) -> set[str]:
-    """The hashes of all templates that the graph of these facts, or one inside it, used."""
-    found: set[str] = set()
-    for path, text in facts.items():
-        if not _is_graph(path):
-            found.update(cast("Mapping[str, str]", json.loads(text)["templates"]).values())
-    return found
+def templates_of(facts: Facts) -> Mapping[str, Mapping[str, str]]:
+    """The hashes of the templates that each node used, by name; also in graphs inside this one."""
+    nodes = ((path, text) for path, text in facts.items() if not _is_graph(path))
+    return {path: json.loads(text)["templates"] for path, text in nodes}
 
 
 def recorded_graph(

@@ -9,7 +9,7 @@ comes out with what was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -20,7 +20,7 @@ from ..errors import TeamgraphError
 from ..events import EventEmitter
 from ..graph.context import History, InnerRun, Input, NodeWaits
 from ..graph.fields import ModelSpec
-from ..graph.node import REPAIR, items_of, recalled, run_again
+from ..graph.node import REPAIR, items_of, recalled, recalls, run_again
 from ..messages import JSON, Message
 from ..models.protocol import Reply
 from ..node_path import NodePath
@@ -35,14 +35,14 @@ from .execution import NO_MODEL, RunExecution
 from .model_call import ModelCall
 from .node_execution import GraphRuns, NodeExecution
 from .prepared import PreparedGraph
-from .recorded_graph import Unknown, recorded_graph, template_hashes
+from .recorded_graph import Unknown, recorded_graph, templates_of
 from .resume import begun_after
 
 T = TypeVar("T")
 
 _HISTORY = "history"
-_FIRST_LOOK, _FARTHEST_LOOK = 8, 128
-"""Runs that are read back for what a key of the state was before a run, at first and at most."""
+_FARTHEST_LOOK = 128
+"""Turns that are read back for what a key of the state was before a run."""
 
 
 class Surroundings(Struct, frozen=True):
@@ -164,34 +164,82 @@ async def render_again(
     `nodes` these are all nodes that asked a model. What cannot be rendered again has no prompt.
     """
     found = PromptsAgain({}, None if nodes is None else frozenset(nodes))
+    records = {
+        path: record
+        for path, record in run.records.items()
+        if record.exchanges and found.wants(NodePath(path))
+    }
+    sent = {each.prompt_hash for record in records.values() for each in record.exchanges}
     with suppress(Unknown, TeamgraphError):
-        prepared, found.sources = await _as_it_was(run, store, now)
+        prepared, found.sources = await _as_it_was(run, store, now, sent)
         execution = await RecordedExecution.of(prepared, run, store, found)
         await execution.render_nodes()
     calls: dict[str, Sequence[PromptAgain]] = {}
-    for path, record in run.records.items():
-        if record.exchanges and found.wants(NodePath(path)):
-            known = found.calls.get(path, [])
-            rest = record.exchanges[len(known) :]
-            calls[path] = [*known, *map(PromptAgain, rest)]
+    for path, record in records.items():
+        known = found.calls.get(path, [])
+        calls[path] = [*known, *map(PromptAgain, record.exchanges[len(known) :])]
     return calls
 
 
+class Beginning(Struct, frozen=True):
+    """What a run began with: the head of its session then, and the longest history that it loaded.
+
+    `outputs` are those of its own nodes, as templates read them.
+    """
+
+    head: Head
+    history: History
+    outputs: Mapping[str, object]
+
+
+async def beginning_of(run: Run, store: Store, now: PreparedGraph) -> Beginning:
+    """What a recorded run began with; `now` is its graph as it is today."""
+    nothing = PromptsAgain({}, frozenset())
+    execution = await RecordedExecution.of(now, run, store, nothing)
+    await execution.render_nodes()
+    outputs = execution.scope.outputs
+    histories = [each for each in outputs.values() if isinstance(each, History)]
+    longest = max(histories, key=lambda each: len(each.runs), default=History())
+    return Beginning(execution.lease.head, longest, outputs)
+
+
 async def _as_it_was(
-    run: Run, store: Store, now: PreparedGraph | None
+    run: Run, store: Store, now: PreparedGraph | None, sent: Collection[str]
 ) -> tuple[PreparedGraph, Mapping[str, Mapping[str, str]]]:
-    """The graph that made the run, and the sources of its templates by hash."""
+    """The graph that made the run, and the sources of templates by hash: `sent`, and its own."""
     facts = await store.prompt(run.turn.declared)
-    if facts is None and now is None:
-        raise Unknown("the store has no facts of the graph")
-    hashes = {each.prompt_hash for record in run.records.values() for each in record.exchanges}
-    if facts is not None:
-        hashes |= template_hashes(facts)
-    sources = {each: await store.prompt(each) for each in hashes}
-    known = {each: texts for each, texts in sources.items() if texts is not None}
+    if now is not None and facts in (None, now.facts):
+        sources = await _sources(sent, store)
+        return now, sources if len(sources) == len(sent) else {**_sources_now(now), **sources}
     if facts is None:
-        return cast("PreparedGraph", now), known
-    return recorded_graph(facts, known, now), known
+        raise Unknown("the store has no facts of the graph")
+    own = templates_of(facts).values()
+    hashes = {prompt_hash for templates in own for prompt_hash in templates.values()}
+    sources = await _sources({*sent, *hashes}, store)
+    return recorded_graph(facts, sources, now), sources
+
+
+def _sources_now(now: PreparedGraph) -> Mapping[str, Mapping[str, str]]:
+    """The sources of today's templates by hash, for runs that were imported or are not kept."""
+    return {
+        prompt_hash: now.owner(path).graph.prompts.sources(name)
+        for path, templates in templates_of(now.facts).items()
+        for name, prompt_hash in templates.items()
+    }
+
+
+async def _sources(hashes: Collection[str], store: Store) -> Mapping[str, Mapping[str, str]]:
+    found = {each: await store.prompt(each) for each in hashes}
+    return {each: texts for each, texts in found.items() if texts is not None}
+
+
+async def earlier_runs(run: Run, store: Store, *, most: int) -> AsyncIterator[Run]:
+    """The last turns before a run, the newest first."""
+    past = StoredPast(store, run.key, until=await _turns_before(run, store))
+    for turn in reversed(await past.turns(last=most)):
+        found = await store.run(run.key, turn.run_id)
+        if found is not None:  # pragma: no branch - it may be deleted meanwhile
+            yield found
 
 
 class RecordedExecution(RunExecution):
@@ -212,7 +260,7 @@ class RecordedExecution(RunExecution):
     ) -> RecordedExecution:
         """The execution of a stored run."""
         key = run.key
-        head = await _head_before(run, store)
+        head = await head_before(run, store)
         lease = Lease(key, run.run_id, head)
         emitter = EventEmitter(run.run_id, key.session_id, None, "none")
         execution = cls._outermost(prepared, store, lease, run.turn, emitter, dict(run.records))
@@ -251,6 +299,7 @@ class RecordedExecution(RunExecution):
         while left != len(calls):
             left = len(calls)
             node.begin_attempt()
+            node.void = len(node.exchanges)  # what is continued was found by `_converse`
             call = cast("RecordedCall", self._model_call(node, NO_MODEL))
             context = self._context(node, call)
             if has_graph:
@@ -264,12 +313,12 @@ class RecordedExecution(RunExecution):
         """Let later nodes read what the record says."""
         self.records[record.node] = record
         if record.status == "done":
-            execution = NodeExecution(record.node, records)
-            context = self._context(execution, self._model_call(execution, NO_MODEL))
-            node = self.prepared.graph.nodes[record.node]
-            output = record.output
-            with suppress(Exception):  # of a kind that reads the rest of its output again
-                output = cast("JSON", await recalled(node, context, record.output))
+            node, output = self.prepared.graph.nodes[record.node], record.output
+            if recalls(node):
+                execution = NodeExecution(record.node, records)
+                context = self._context(execution, self._model_call(execution, NO_MODEL))
+                with suppress(Exception):  # what it reads again may be gone
+                    output = cast("JSON", await recalled(node, context, record.output))
             self.scope.outputs[record.node] = output
         if record.session_state and record.is_final:
             self.scope.patch(record.node, record.session_state)
@@ -428,14 +477,14 @@ def _numbers_of(history: History, numbers: Mapping[str, int]) -> tuple[int | Non
     return (*(None,) * (len(history.runs) - len(known)), *known) if history.runs else ()
 
 
-async def _head_before(run: Run, store: Store) -> Head:
+async def head_before(run: Run, store: Store) -> Head:
     """The head of the session as it was when the run began, as far back as is looked."""
     head = await store.head(run.key) or Head()
     until = await _turns_before(run, store)
     summary = await store.summary(run.key, until=until)
     while summary is not None and summary.run_id and await _is_later(summary.run_id, run, store):
         summary = await store.summary(run.key, until=summary.covers - 1)
-    values = await _values_before(run, store, head, until)
+    values = await _values_before(run, store, head)
     return replace(
         head,
         turns=until,
@@ -473,7 +522,7 @@ async def _is_later(run_id: str, run: Run, store: Store) -> bool:
     )
 
 
-async def _values_before(run: Run, store: Store, head: Head, until: int) -> Mapping[StateKey, JSON]:
+async def _values_before(run: Run, store: Store, head: Head) -> Mapping[StateKey, JSON]:
     """The values in the state before the run: those that no run since has set, and older ones."""
     values = dict(Change(head.state, head.node_states).values())
     later = {
@@ -484,14 +533,10 @@ async def _values_before(run: Run, store: Store, head: Head, until: int) -> Mapp
     left = {key for key in values if head.writers.get(key) in later}
     for key in left:
         del values[key]
-    past, seen, window = StoredPast(store, run.key, until=until), 0, _FIRST_LOOK
-    while left and seen < min(until, _FARTHEST_LOOK):
-        turns = (await past.turns(last=window))[: window - seen]
-        for turn in reversed(turns):
-            found = await store.run(run.key, turn.run_id)
-            if found is not None:
-                set_then = Change.of(found.turn, found.records.values()).values()
-                values |= {key: set_then[key] for key in left & set_then.keys()}
-                left -= set_then.keys()
-        seen, window = window, window * 4
+    async for earlier in earlier_runs(run, store, most=_FARTHEST_LOOK if left else 0):
+        set_then = Change.of(earlier.turn, earlier.records.values()).values()
+        values |= {key: set_then[key] for key in left & set_then.keys()}
+        left -= set_then.keys()
+        if not left:
+            break
     return values

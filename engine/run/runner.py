@@ -157,6 +157,11 @@ class Runner:
         return self._graph
 
     @property
+    def prepared(self) -> PreparedGraph:
+        """The graph as it is prepared for its runs, for what shows them."""
+        return self._prepare()
+
+    @property
     def store(self) -> Store:
         """The store that has its sessions."""
         return self._store
@@ -320,12 +325,13 @@ class Runner:
         return [run for run in runs if run is not None]
 
     @explained
-    async def afork(
+    async def afork(  # noqa: PLR0913  independent options, by keyword
         self,
         run_id: str,
         *,
         node: str | None = None,
         message: str | None = None,
+        prompt: str | None = None,
         user_id: str | None = None,
         session_id: str | None = None,
         into: str | None = None,
@@ -334,11 +340,14 @@ class Runner:
 
         It is in a new session, `into` or one with a new id, that begins with the turns which the
         old session had before; `Turn.forked_from` is the old run. With another `message` every node
-        runs again that may have read the old one: all but history-loaders. So do nodes that were
+        runs again that may have read the old one: all but history-loaders. With `prompt`, the text
+        of a template, `node` asks with that one, in this run alone. So do nodes that were
         changed in the graph since, and all that follow from them. The old run is searched as in
-        `resume`. Raises `NotFound`, or `InputError` if the node is unknown or `into` exists.
+        `resume`. Raises `NotFound`, or `InputError` if the node is unknown or `into` exists, and
+        `DefinitionError` with what is wrong with `prompt`.
         """
-        start = self._fork(run_id, node, message, user_id, session_id, into)
+        source = _reference(run_id, user_id, session_id)
+        start = self._fork(ForkRequest(source, node, message, into), prompt)
         return await start(listener=None)
 
     @explained
@@ -348,6 +357,7 @@ class Runner:
         *,
         node: str | None = None,
         message: str | None = None,
+        prompt: str | None = None,
         user_id: str | None = None,
         session_id: str | None = None,
         into: str | None = None,
@@ -355,7 +365,8 @@ class Runner:
         resets: bool = False,
     ) -> AsyncGenerator[Event]:
         """Like `fork`, yielding events as `stream` does."""
-        start = self._fork(run_id, node, message, user_id, session_id, into)
+        source = _reference(run_id, user_id, session_id)
+        start = self._fork(ForkRequest(source, node, message, into), prompt)
         return stream_events(start, tokens=tokens, resets=resets)
 
     @explained
@@ -592,21 +603,17 @@ class Runner:
         )
         return self._heard(start)
 
-    def _fork(
-        self,
-        run_id: str,
-        node: str | None,
-        message: str | None,
-        user_id: str | None,
-        session_id: str | None,
-        into: str | None,
-    ) -> RunStart:
-        if message is not None:
-            check_message(message)
-        check_ids(into=into, node=node)
-        source = _reference(run_id, user_id, session_id)
-        request = ForkRequest(source, node, message, into)
-        return self._heard(partial(fork_run, self._prepare(), self._store, request))
+    def _fork(self, request: ForkRequest, prompt: str | None) -> RunStart:
+        if request.message is not None:
+            check_message(request.message)
+        check_ids(into=request.session_id, node=request.node)
+        prepared = self._prepare()
+        if prompt is not None:
+            if request.node is None:
+                raise InputError("prompt is another template for `node`; name the node too")
+            graph = self._graph.with_prompt(request.node, prompt)
+            prepared = prepare(graph, self._model, allow_api_base=self._allow_api_base)
+        return self._heard(partial(fork_run, prepared, self._store, request))
 
     def _heard(self, start: RunStart) -> RunStart:
         """The start of a run whose events the runner's listeners get too."""

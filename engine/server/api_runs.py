@@ -50,17 +50,19 @@ STOPPING = 5.0
 class Whose(Body):
     """Whose data a request is about; the user only counts where no login says it."""
 
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
-    session_id: str | None = Field(None, description="The session.")
+    user_id: str | None = Field(
+        default=None, description="The user; ignored where the login says it."
+    )
+    session_id: str | None = Field(default=None, description="The session.")
 
 
 class Telling(Whose):
     """How a run is told to the client that starts it."""
 
-    stream: bool = Field(False, description="Answer with the events as they happen.")
-    tokens: bool = Field(True, description="Tell tokens, where events are told.")
+    stream: bool = Field(default=False, description="Answer with the events as they happen.")
+    tokens: bool = Field(default=True, description="Tell tokens, where events are told.")
     detach: bool = Field(
-        False, description="Go on when the client leaves; without `stream`, answer at once."
+        default=False, description="Go on when the client leaves; without `stream`, answer at once."
     )
 
     @property
@@ -75,16 +77,20 @@ class SentAttachment(Body):
     url: str = Field(
         description="A data: URL with the bytes, or an http or https one, which is passed on."
     )
-    name: str | None = Field(None, description="The file's name; its end says the type.")
+    name: str | None = Field(default=None, description="The file's name; its end says the type.")
 
 
 class StartBody(Telling):
     """A run to start."""
 
     message: str = Field(description="The user's message.")
-    graph: str | None = Field(None, description="The graph; may be left out if there is one.")
-    run_id: str | None = Field(None, description="The id of the new run.")
-    state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
+    graph: str | None = Field(
+        default=None, description="The graph; may be left out if there is one."
+    )
+    run_id: str | None = Field(default=None, description="The id of the new run.")
+    state: Mapping[str, JSON] | None = Field(
+        default=None, description="Keys of `session.state` to set."
+    )
     attachments: Sequence[SentAttachment] = Field((), description="What comes with the message.")
 
 
@@ -92,29 +98,34 @@ class ResumeBody(Telling):
     """A run to resume."""
 
     reuse_unchanged: bool = Field(
-        False, description="If the graph has changed, run again only what that concerns."
+        default=False, description="If the graph has changed, run again only what that concerns."
     )
 
 
 class ForkBody(Telling):
     """A run to fork."""
 
-    node: str | None = Field(None, description="The node to run again from.")
-    message: str | None = Field(None, description="Another message.")
-    into: str | None = Field(None, description="The id of the new session.")
+    node: str | None = Field(default=None, description="The node to run again from.")
+    message: str | None = Field(default=None, description="Another message.")
+    prompt: str | None = Field(
+        default=None, description="The text of another template for the node, in this run alone."
+    )
+    into: str | None = Field(default=None, description="The id of the new session.")
 
 
 class RespondBody(Telling):
     """Answers to questions of a run."""
 
     answers: Mapping[str, JSON] = Field(description="By the paths of the questions.")
-    by: str | None = Field(None, description="The user who answers; default: the run's.")
+    by: str | None = Field(default=None, description="The user who answers; default: the run's.")
 
 
 class ShowQuery(Whose):
     """Which run, and how much of it."""
 
-    prompts: bool = Field(False, description="With whole records, and the messages as sent.")
+    prompts: bool = Field(
+        default=False, description="With whole records, and the messages as sent."
+    )
 
 
 class WaitingQuery(PageQuery):
@@ -124,7 +135,7 @@ class WaitingQuery(PageQuery):
 class RunQuery(Whose):
     """Which run, and after which of its events."""
 
-    after: str | None = Field(None, description="An event id, as the header Last-Event-ID.")
+    after: str | None = Field(default=None, description="An event id, as the header Last-Event-ID.")
 
 
 async def start_run(request: Request) -> Response:
@@ -243,6 +254,7 @@ def forked(request: Request, run: Run, body: ForkBody) -> AsyncGenerator[Event]:
             run.run_id,
             node=body.node,
             message=body.message,
+            prompt=body.prompt,
             into=body.into,
             user_id=run.user_id,
             session_id=run.session_id,

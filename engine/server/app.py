@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +60,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     log_texts: bool = False,
     mcp: bool = False,
     broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    project: str | os.PathLike[str] | None = None,
 ) -> Starlette:
     """Make the app that serves graphs over HTTP.
 
@@ -73,7 +75,8 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     after `grace` seconds, and a server that stops waits for runs as long. `log_texts` says that the
     log may have messages of errors, which may quote users. With `mcp` the graphs are also tools of
     an MCP server at `/mcp`, which needs the extra `mcp`. The pages show `broken`, the problems of
-    graph files that cannot be loaded, by name. Where the runners are `DispatchedRunner`s, all of
+    graph files that cannot be loaded, by name. They keep runs as cases in `*.prompts.yaml` files of
+    the folder `project`, and nowhere without it. Where the runners are `DispatchedRunner`s, all of
     one dispatcher, workers run the turns, which go on whoever reads them. Raises `InputError` if
     two graphs have the same name, or runners several stores.
     """
@@ -124,7 +127,16 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
         exception_handlers={HTTPException: partial(_answer_http_error, respond)},
         lifespan=lifespan,
     )
-    app.state.server = Server(runners, shared, runs, limits, read_only, broken, dispatcher)
+    app.state.server = Server(
+        runners,
+        shared,
+        runs,
+        limits,
+        read_only,
+        broken,
+        None if project is None else Path(project),
+        dispatcher,
+    )
     app.state.token = None if auth is not None else token  # it is not asked for
     app.state.login_codes = dict[str, float]()
     return app

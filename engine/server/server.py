@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class Server(Struct, frozen=True):
     """The runners by the names of their graphs, their one store, and the runs in progress.
 
-    `broken` are the problems of graph files that cannot be served, by their names. With a
-    `dispatcher` the turns are run by workers.
+    `broken` are the problems of graph files that cannot be served, by their names. `project` is the
+    folder below which pages write case files. With a `dispatcher` workers run the turns.
     """
 
     runners: Mapping[str, Runner]
@@ -31,6 +32,7 @@ class Server(Struct, frozen=True):
     limits: Limits
     is_read_only: bool = False
     broken: Mapping[str, Sequence[Problem]] = {}
+    project: Path | None = None
     dispatcher: DBOSDispatcher | None = None
 
     def runner(self, graph: str) -> Runner:

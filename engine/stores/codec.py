@@ -344,6 +344,17 @@ def redact_parts(document: Document, attached: Collection[str]) -> bool:
     return is_changed
 
 
+def map_references(document: Document, translate: Callable[[JSON], JSON]) -> None:
+    """Replace each reference to a run in a record's document by what `translate` makes of it."""
+    if "quotes" in document:
+        document["quotes"] = [translate(each) for each in document["quotes"]]
+    for exchange in document.get("exchanges", ()):
+        for message in exchange["messages"]:
+            for role in ("turn", *_roles(message)):
+                if role in message:
+                    message[role] = translate(message[role])
+
+
 def part_id(part: Part) -> str:
     """What tells an attachment from others: the hash of its bytes, or its URL."""
     return part.sha256 or part.url

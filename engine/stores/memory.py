@@ -168,7 +168,7 @@ class MemorySession(Struct):
         if number:
             self.last_number = number
             self.done.append(run_id)
-            self._set(StateChange(values_set_by(run_id, Change(state, node_states))))
+            self.apply(StateChange(values_set_by(run_id, Change(state, node_states))))
             summary = change.summary_at(number)
             if summary is not None and lease.head.deleted == self.deleted:
                 if summary.covers not in self.summaries:
@@ -183,7 +183,33 @@ class MemorySession(Struct):
         entries |= {
             StateKey("state", name): StateValue(value, "") for name, value in values.items()
         }
-        self._set(StateChange(entries, [StateKey("state", name) for name in remove]))
+        self.apply(StateChange(entries, [StateKey("state", name) for name in remove]))
+
+    def apply(self, change: StateChange) -> None:
+        """Change the state."""
+        for key in change.dropped:
+            (self.state if key.scope == "state" else self.node_states).pop(key.name, None)
+            self.writers.pop(key, None)
+        for key, (value, run_id) in change.put.items():
+            if key.scope == "state":
+                self.state[key.name] = value
+            elif key.scope == "node":
+                self.node_states[key.name] = cast("dict[str, JSON]", value)
+            else:
+                self.outside[key.name] = cast("dict[str, JSON]", value)
+            if run_id:
+                self.writers[key] = run_id
+            else:
+                self.writers.pop(key, None)
+
+    def values(self) -> dict[StateKey, StateValue]:
+        """The state by scope and name, with the runs that were the last to set it."""
+        found: dict[StateKey, JSON] = {}
+        for scope, values in (
+            ("state", self.state), ("node", self.node_states), ("set", self.outside),
+        ):  # fmt: skip
+            found |= {StateKey(scope, name): cast("JSON", value) for name, value in values.items()}
+        return {key: StateValue(value, self.writers.get(key, "")) for key, value in found.items()}
 
     def delete_run(self, run_id: str, references: References) -> bool:
         """Delete a run and its texts; False if there is none."""
@@ -215,23 +241,7 @@ class MemorySession(Struct):
             for other in reversed(self.done)
             if other != run_id
         )
-        self._set(undo(values(run_id) if number else {}, number, others, self.outside))
-
-    def _set(self, change: StateChange) -> None:
-        for key in change.dropped:
-            (self.state if key.scope == "state" else self.node_states).pop(key.name, None)
-            self.writers.pop(key, None)
-        for key, (value, run_id) in change.put.items():
-            if key.scope == "state":
-                self.state[key.name] = value
-            elif key.scope == "node":
-                self.node_states[key.name] = cast("dict[str, JSON]", value)
-            else:
-                self.outside[key.name] = cast("dict[str, JSON]", value)
-            if run_id:
-                self.writers[key] = run_id
-            else:
-                self.writers.pop(key, None)
+        self.apply(undo(values(run_id) if number else {}, number, others, self.outside))
 
     def _redact(
         self, other: str, run_id: str, number: int, attached: set[str], references: References

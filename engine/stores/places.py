@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
@@ -41,6 +42,13 @@ def open_store(place: str | os.PathLike[str]) -> Store:
 def is_address(place: str | os.PathLike[str]) -> bool:
     """Whether a place is the address of a database rather than a folder."""
     return _ADDRESS.match(os.fspath(place)) is not None
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two places are the same folder, or the same address."""
+    if is_address(one) or is_address(other):
+        return one == other
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def title(place: str | os.PathLike[str]) -> str:

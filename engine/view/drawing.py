@@ -88,11 +88,9 @@ class SVGFile(NamedTuple):
     height: int
 
 
-def svg_file(graph: Graph) -> SVGFile:
+def svg_file(graph: Graph, states: Mapping[str, str] = NO_STATES) -> SVGFile:
     """The graph as a file of its own: with its style, for light and for dark screens."""
-    drawing = _Drawing(
-        NO_STATES, None, style=Markup("<style>{}</style>").format(own_rules("graph"))
-    )
+    drawing = _Drawing(states, None, style=Markup("<style>{}</style>").format(own_rules("graph")))
     picture = _laid_out(graph, ROOT)
     return SVGFile(f"{drawing.of(picture)}\n", *_size(picture))
 

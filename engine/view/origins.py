@@ -20,6 +20,7 @@ from ..graph.graph import Graph
 from ..messages import Message, Part, Role, ToolCall
 from ..models.scripted import EchoModel
 from ..node_path import NodePath
+from ..prompts.library import CapturedPrompt, Prompts
 from ..prompts.provenance import Span, TracedText
 from ..records import Exchange, Record, Run
 from ..run.dry_run.rendering import RenderedPrompt as DryRunPrompt
@@ -144,6 +145,17 @@ def _are_turns(value: object) -> bool:
     return isinstance(next(iter(values), None), Exchanged)
 
 
+def rendered_now(again: PromptAgain, prompts: Prompts) -> CallOrigins:
+    """What templates of today make of the values that a recorded prompt was rendered with.
+
+    Raises `PromptError` if they cannot be rendered with these.
+    """
+    name, then = again.exchange.prompt, cast("RenderedPrompt", again.prompt)
+    messages = prompts.render(name, then.values)
+    captured = CapturedPrompt(name, prompts.sources(name), then.values, messages)
+    return CallOrigins(name, _rendered(messages, RenderedPrompt.of(captured, then.around)))
+
+
 async def _source(run: Run, store: Store) -> Run | None:
     """The run that this one was forked from."""
     if run.turn.forked_from is None:
@@ -216,7 +228,8 @@ def _rendered(messages: Sequence[Message], prompt: RenderedPrompt) -> tuple[Mess
 
 
 def _unknown(message: Message) -> MessageOrigins:
-    return _one_piece(message, UNKNOWN)
+    is_past = message.origin is not None  # replayed from an earlier run
+    return _one_piece(message, Origin("history", _turn(None)) if is_past else UNKNOWN)
 
 
 def _one_piece(message: Message, origin: Origin) -> MessageOrigins:
@@ -249,9 +262,9 @@ class _Reader:
     def _pieces(self, span: Span, whole: str) -> Iterable[Piece]:
         text = whole[span.start : span.end]
         if span.values == ("input.message",):
-            inside = _cut_to(text, _message_pieces(self._around.message))
-            if inside is not None:
-                return inside
+            pieces = _message_pieces(self._around.message)
+            if pieces and text == "".join(piece.text for piece in pieces):
+                return pieces
         return [Piece(text, self._origin(span))]
 
     def _origin(self, span: Span) -> Origin:
@@ -280,22 +293,6 @@ def _message_pieces(source: MessageSource | None) -> list[Piece]:
     return pieces
 
 
-def _cut_to(text: str, pieces: Sequence[Piece]) -> list[Piece] | None:
-    """The pieces of `text`, which is what they are but for line feeds around it; else None."""
-    whole = "".join(piece.text for piece in pieces)
-    start = whole.find(text)
-    end = start + len(text)
-    if not pieces or start < 0 or (whole[:start] + whole[end:]).strip("\n"):
-        return None
-    found, offset = list[Piece](), 0
-    for piece in pieces:
-        first, last = max(start - offset, 0), min(end - offset, len(piece.text))
-        if first < last:
-            found.append(replace(piece, text=piece.text[first:last]))
-        offset += len(piece.text)
-    return found
-
-
 _Found: TypeAlias = tuple[OriginKind, str]
 """The kind and the label of a value."""
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
@@ -320,7 +317,6 @@ class _Names:
             "now": self._of_run,
             "graph": self._declared,
             "upstream": self._listed,
-            "problem": self._own,
         }
 
     def read(self, path: str) -> Iterable[_Found]:
@@ -404,10 +400,6 @@ class _Names:
                 return [("node", self._path(node_id.strip("[]")))]
             case _:
                 return self._declared(path, steps)
-
-    def _own(self, path: str, steps: list[str]) -> Iterable[_Found]:
-        del path, steps
-        return [("node", str(self._around.path))]
 
     def _other(self, path: str, steps: list[str]) -> Iterable[_Found]:
         """Another node by its id."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from ..messages import Usage
@@ -13,6 +13,8 @@ from ..node_path import NodePath
 from ..records import Exchange, Record, Run
 from .text import shown
 
+_HEAD = ("node", "status", "start", "waited", "took", "model", "tools", "tokens", "cost", "time")
+_DEEPEST = 9
 _WIDTH = 1000
 """The width of a bar in its own units: that of the whole run."""
 
@@ -65,16 +67,22 @@ def times_of(run: Run) -> Mapping[str, NodeTimes]:
     }
 
 
-def timeline_html(run: Run) -> Markup:
-    """The timeline of a run, readable without a style; `data-node` has the path of each row."""
+def timeline_html(run: Run, *, link: Callable[[str], str] | None = None) -> Markup:
+    """The timeline of a run, readable without a style; `data-node` has the path of each row.
+
+    `link` gives the address that the name of a node is a link to.
+    """
     times = times_of(run)
     end = max((each.start + each.took for each in times.values()), default=0.0)
-    rows = (_row(record, times.get(path), end) for path, record in run.records.items())
-    head = ("node", "status", "start", "waited", "took", "model", "tools", "tokens", "cost", "time")
-    cells = Markup("").join(Markup('<th scope="col">{}</th>').format(each) for each in head)
-    return Markup(
-        '<table class="timeline"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
-    ).format(cells, Markup("").join(rows))
+    rows = "".join(
+        _row(record, times.get(path), end, link(path) if link else None)
+        for path, record in run.records.items()
+    )
+    head = "".join(f'<th scope="col">{each}</th>' for each in _HEAD)
+    # Rows are put together as plain text, of which a run may have hundreds.
+    return Markup(  # noqa: S704  every text in it is escaped
+        f'<table class="timeline"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    )
 
 
 def _waited(ran: Sequence[Record], begun: float) -> Iterator[tuple[str, float]]:
@@ -98,27 +106,23 @@ def _tool_parts(exchanges: Sequence[Exchange], begun: float) -> Iterator[tuple[f
             yield exchange.ended - begun, max(0.0, following.started - exchange.ended)
 
 
-def _row(record: Record, times: NodeTimes | None, end: float) -> Markup:
-    path = NodePath(record.node)
+def _row(record: Record, times: NodeTimes | None, end: float, address: str | None) -> str:
+    path, name = NodePath(record.node), escape(shown(record.node))
+    title = name if address is None else f'<a href="{escape(address)}">{name}</a>'
     reason = record.error or record.because
-    status = f"{record.status}: {reason}" if reason else record.status
+    status = escape(shown(f"{record.status}: {reason}" if reason else record.status))
     numbers = ["", "", "", "", "", *_usage(record.usage)]
+    bar = ""
     if times is not None:
         seconds = (times.start, times.waited, times.took, times.model, times.tools)
         numbers[:5] = [_seconds(each) for each in seconds]
-    cells = Markup("").join(Markup('<td class="number">{}</td>').format(each) for each in numbers)
-    return Markup(
-        '<tr class="status-{}" data-node="{}"><th scope="row" class="depth-{}">{}'
-        ' <span class="node-kind">{}</span></th><td class="status">{}</td>{}<td>{}</td></tr>'
-    ).format(
-        record.status,
-        shown(record.node),
-        min(len(path.steps), 9),
-        shown(record.node),
-        shown(record.kind),
-        shown(status),
-        cells,
-        _bar(times, end) if times is not None and end > 0 else "",
+        bar = _bar(times, end) if end > 0 else ""
+    cells = "".join(f'<td class="number">{each}</td>' for each in numbers)
+    return (
+        f'<tr class="status-{record.status}" data-node="{name}">'
+        f'<th scope="row" class="depth-{min(len(path.steps), _DEEPEST)}">{title}'
+        f' <span class="node-kind">{escape(shown(record.kind))}</span></th>'
+        f'<td class="status">{status}</td>{cells}<td>{bar}</td></tr>'
     )
 
 
@@ -133,23 +137,18 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004  digits
 
 
-def _bar(times: NodeTimes, end: float) -> Markup:
+def _bar(times: NodeTimes, end: float) -> str:
     """The node's time within that of the run, with its model calls and tool calls."""
-    parts = [
-        _part("bar-node", [(times.start, times.took)], end),
-        _part("bar-model", times.model_parts, end),
-        _part("bar-tools", times.tool_parts, end),
-    ]
-    return Markup(
-        '<svg class="bar" viewBox="0 0 {} 10" preserveAspectRatio="none" aria-hidden="true">{}'
-        "</svg>"
-    ).format(_WIDTH, Markup("").join(parts))
+    parts = _part("bar-node", [(times.start, times.took)], end)
+    parts += _part("bar-model", times.model_parts, end)
+    parts += _part("bar-tools", times.tool_parts, end)
+    box = f'viewBox="0 0 {_WIDTH} 10" preserveAspectRatio="none"'
+    return f'<svg class="bar" {box} aria-hidden="true">{parts}</svg>'
 
 
-def _part(name: str, parts: Iterable[tuple[float, float]], end: float) -> Markup:
-    return Markup("").join(
-        Markup('<rect class="{}" x="{:.1f}" y="0" width="{:.1f}" height="10"/>').format(
-            name, start / end * _WIDTH, max(duration / end * _WIDTH, 1.0)
-        )
+def _part(name: str, parts: Iterable[tuple[float, float]], end: float) -> str:
+    return "".join(
+        f'<rect class="{name}" x="{start / end * _WIDTH:.1f}" y="0"'
+        f' width="{max(duration / end * _WIDTH, 1.0):.1f}" height="10"/>'
         for start, duration in parts
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from . import graph, growth, memory, model, overhead, render, serve, start, store, turn
+from . import graph, growth, memory, model, overhead, render, serve, start, store, turn, view
 
 TABLES = {
     "start": start.rows,
@@ -17,6 +17,7 @@ TABLES = {
     "memory": memory.rows,
     "serve": serve.rows,
     "growth": growth.rows,
+    "view": view.rows,
 }
 
 

@@ -23,8 +23,11 @@ from teamgraph.engine.cli import command as command_line
 from teamgraph.engine.graph.kinds import installed
 from teamgraph.engine.graph.schema import graph_schema
 from teamgraph.engine.prompts.filters import FILTERS
+from teamgraph.engine.server.app import OPERATIONS
+from teamgraph.engine.server.openapi import openapi
 from teamgraph.kinds import Node
 
+from ..faults.__main__ import FAULTS
 from .site import ROOT
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -33,14 +36,9 @@ DOORS = (
     "teamgraph",
     "teamgraph.nodes",
     "teamgraph.graphs",
-    "teamgraph.kinds",
-    "teamgraph.events",
-    "teamgraph.errors",
-    "teamgraph.testing",
-    "teamgraph.server",
-    "teamgraph.dispatch",
-    "teamgraph.tracing",
+    *(f"teamgraph.{file.stem}" for file in sorted((ROOT / "teamgraph").glob("[a-z]*.py"))),
 )
+"""The modules that have public names."""
 _WIDTH = 88
 
 
@@ -69,6 +67,8 @@ def parts() -> dict[str, Callable[[], str]]:
         "templates": _templates,
         "filters": _filters,
         "commands": _commands,
+        "operations": _operations,
+        "faults": _faults,
     }
 
 
@@ -271,7 +271,8 @@ def _class(definition: ast.ClassDef) -> str:
     )
     bases = [ast.unparse(base) for base in definition.bases if ast.unparse(base) != "Declared"]
     head = f"class {definition.name}" + (f"({', '.join(bases)})" if bases else "")
-    shown = [_code(head if init is None else _signature(init, named=definition.name))]
+    made = "" if init is None else f"\n\n{_signature(init, named=definition.name)}"
+    shown = [_code(f"{head}{made}")]
     shown.append(_prose(ast.get_docstring(definition) or ""))
     fields = [*_fields(definition)]
     if fields:
@@ -451,3 +452,41 @@ def _escaped(text: str) -> str:
         part if part.startswith("`") else re.sub(r"[<*_]", lambda mark: f"\\{mark[0]}", part)
         for part in parts
     )
+
+
+# The server
+
+
+def _operations() -> str:
+    described: Schema = openapi(OPERATIONS)
+    bodies = described["components"]["schemas"]
+    found: list[str] = []
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            found.append(f"## {method.upper()} {path}\n\n{operation['summary']}\n")
+            rows = [
+                _field(f"`{each['name']}`, in the {each['in']}", each, each["schema"])
+                for each in operation["parameters"]
+            ]
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is not None:
+                named = bodies[body["schema"]["$ref"].rpartition("/")[2]]["properties"]
+                rows += [_field(f"`{name}`", each, each) for name, each in named.items()]
+            if rows:
+                head = ["| field | value | default | meaning |", "|---|---|---|---|"]
+                found.append("\n".join([*head, *rows]) + "\n")
+    return "\n".join(found)
+
+
+def _field(name: str, described: Schema, schema: Schema) -> str:
+    about = _escaped(" ".join(described.get("description", "").split()))
+    return f"| {name} | {_words(schema)} | {_default(schema)} | {about} |"
+
+
+# The faults
+
+
+def _faults() -> str:
+    rows = ["| `make faults ARGS=` | what is done | times |", "|---|---|---|"]
+    rows += [f"| `{name}` | {fault.title} | {fault.trials} |" for name, fault in FAULTS.items()]
+    return "\n".join(rows) + "\n"

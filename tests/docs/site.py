@@ -35,6 +35,19 @@ def write_pages(target: Path) -> None:
         _write_shown(target, shown)
     _write_shown(target, {ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"})
     (target / "decisions" / "index.md").write_text(_decisions(), encoding="utf-8")
+    (target / "llms.txt").write_text(_listed(target), encoding="utf-8")
+
+
+def _listed(target: Path) -> str:
+    """Write each page as text too, and list these by title: for programs that read the site."""
+    lines = ["# teamgraph", ""]
+    for page in sorted(target.rglob("*.md")):
+        place = page.relative_to(target)
+        if place.parts[0] != "source" or place.parent == Path("source"):
+            title = page.read_text(encoding="utf-8").partition("\n")[0].strip("# ")
+            lines.append(f"- [{title}]({place.with_suffix('.txt').as_posix()})")
+            page.with_suffix(".txt").write_bytes(page.read_bytes())
+    return "\n".join(lines) + "\n"
 
 
 def _decisions() -> str:

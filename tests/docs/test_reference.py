@@ -12,7 +12,9 @@ from teamgraph import Graph, Runner, errors
 from teamgraph.engine.event_schema import event_schema
 from teamgraph.engine.graph.edges import RESERVED
 from teamgraph.engine.graph.settings import Settings
+from teamgraph.engine.prompts.library import Prompts
 from teamgraph.errors import DefinitionError
+from tests.docs.pictures import pictures
 from tests.docs.reference import DOORS, PART, parts, renewed
 from tests.docs.site import ROOT
 
@@ -31,6 +33,11 @@ def text_of(page: Path) -> str:
 def test_the_generated_parts_of_a_page_are_up_to_date(page: Path) -> None:
     text = text_of(page)
     assert text == renewed(text), "run `make docs`, or `.venv/bin/python -m tests.docs`"
+
+
+def test_the_drawings_show_the_graphs_of_their_pages() -> None:
+    for file, drawing in pictures():
+        assert file.read_text(encoding="utf-8") == drawing, "draw it with `make docs`"
 
 
 def test_every_generated_part_has_its_place_on_a_page() -> None:
@@ -56,7 +63,7 @@ def test_every_event_and_every_field_of_one_is_on_its_page() -> None:
 def test_every_error_is_on_the_page_of_errors() -> None:
     page = text_of(REFERENCE / "errors.md")
     classes = {name for name in errors.__all__ if issubclass(getattr(errors, name), Exception)}
-    inner = {"TeamgraphError", "RunError", "NoSessionWarning", "BlockedLoopWarning"}
+    inner = {"TeamgraphError", "RunError"}  # nothing raises these themselves
     assert [name for name in sorted(classes - inner) if f"`{name}`" not in page] == []
 
 
@@ -90,13 +97,22 @@ def test_every_name_that_a_template_may_read_is_on_the_page_of_templates(name: s
     with pytest.raises(DefinitionError) as caught:
         Graph(name="names", nodes=nodes, output="reader")
     known = [found[1] for one in caught.value.problems if (found := _KNOWN.search(one.message))]
-    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", _names_of_templates()))))
+    table = _names_of_templates()
+    rows = re.findall(rf"^\| .*`{re.escape(name.removesuffix('[0]'))}\b.*", table, re.MULTILINE)
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", " ".join(rows)))))
     assert known
     assert [each for each in known[0].split(", ") if each not in words] == []
 
 
 def test_every_name_of_its_own_is_on_the_page_of_templates() -> None:
     assert [name for name in sorted(RESERVED) if f"`{name}" not in _names_of_templates()] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "prompts").glob("*.jinja")), ids=lambda it: it.name)
+def test_what_a_built_in_template_reads_beside_is_on_the_page_of_templates(file: Path) -> None:
+    own = {read.name for read in Prompts([]).reads(file.name)} - RESERVED
+    row = re.search(rf"^\| {re.escape(file.name)} \|.*", _names_of_templates(), re.MULTILINE)
+    assert [name for name in sorted(own) if row is None or f"`{name}`" not in row[0]] == []
 
 
 def _names_of_templates() -> str:
@@ -114,3 +130,8 @@ def test_every_kind_has_an_example_that_runs(tmp_path: Path) -> None:
         run = Runner(graph, model="echo").run("Hello", session_id="s")
         assert run.status == ("waiting" if name == "approval.yaml" else "done"), name
     assert kinds == {part.partition(" ")[2] for part in parts() if part.startswith("kind ")}
+
+
+def test_the_workflow_on_the_page_of_ci_is_the_one_that_init_writes() -> None:
+    starter = ROOT / "engine" / "cli" / "starter" / "github" / "workflows" / "prompts.yaml"
+    assert f"```text\n{text_of(starter)}```" in text_of(DOCS / "ci.md")

@@ -85,3 +85,16 @@ def test_a_built_page_is_checked(tmp_path: Path, html: str, problem: str | None)
 def test_a_style_that_loads_a_font_from_elsewhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.css").write_text("@font-face {src: url('https://example.com/a.woff')}", "utf-8")
     assert problems_of(tmp_path) == ["a.css: loads https://example.com/a.woff"]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["History and sessions", "Prompts and tests", "Tools and people", "Durability", "Deployment"],
+)
+def test_questions_are_answered_within_two_clicks_of_the_front_page(subject: str) -> None:
+    docs = ROOT / "docs"
+    assert "(questions.md)" in (docs / "index.md").read_text(encoding="utf-8")
+    page = (docs / "questions.md").read_text(encoding="utf-8")
+    (asked,) = re.findall(rf"^## {subject}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    questions = re.findall(r"^- .*?[?.] .*\]\(\S+\)", asked, re.MULTILINE)
+    assert len(questions) >= 3

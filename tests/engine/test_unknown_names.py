@@ -80,6 +80,7 @@ def test_an_attribute_that_is_not_there_names_what_is_meant(
     [
         (lambda: RUNNER.run("hi", session="s"), "Runner.run() has no argument 'session'; did you mean 'session_id'?"),
         (lambda: RUNNER.run("hi", thread_id="s"), "did you mean 'session_id'?"),
+        (lambda: RUNNER.run("hi", images=["a.png"]), "did you mean 'attachments'?"),  # type: ignore[call-arg]  # as others call it
         (lambda: RUNNER.run(inputs="hi"), "did you mean 'message'?"),
         (lambda: RUNNER.run("hi", user_i="s"), "did you mean 'user_id'?"),
         (lambda: RUNNER.run("hi", config={}), "LangGraph's `thread_id` is session_id='...'"),

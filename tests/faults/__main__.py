@@ -11,9 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.postgres import MISSING, programs
+
 from .attached import attached
+from .copies import copies
 from .crowd import crowd
 from .damage import cuts, flips
+from .databases import (
+    away,
+    database,
+    database_server,
+    impatient_database,
+    patient,
+    stopped,
+)
 from .deletions import deletions
 from .descriptors import descriptors
 from .distributed import distributed
@@ -75,13 +86,25 @@ FAULTS = {
     "replies": Fault("a provider replies with nonsense", replies, 2_000, 60),
     "steady": Fault("calls, threads and streams", steady, 2_000, 20),
     "imports": Fault("an import is killed at every change", imports, 1000, 24),
+    "copies": Fault("a copy of sessions is stopped", copies, 500, 20),
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "server": Fault("the server is killed amid streams", server, 500, 20),
     "idle": Fault("connections that send nothing", idle, 1_000, 50),
     "distributed": Fault("workers over PostgreSQL are killed", distributed, 300, 12),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
-NAMES = [*FAULTS, "mutants"]
+DATABASE_FAULTS = {
+    "kills": Fault("kill -9 at random moments", kills, 120, 6, patient),
+    "crowd": Fault("8 threads, 50 tasks, 4 processes", crowd, 620, 62, database),
+    "nonces": Fault("500 sessions, 30 % model faults", nonces, 1_000, 60, database),
+    "people": Fault("killed while people are asked", people, 60, 2, patient),
+    "waiting": Fault("runs wait, another process answers", waiting, 1_000, 20, database),
+    "copies": Fault("a copy of sessions is stopped", copies, 200, 8, database),
+    "stopped": Fault("a writer is stopped and revived", stopped, 24, 2, impatient_database),
+    "away": Fault("the server is killed, away for 10 s", away, 8, 1, patient),
+}
+"""What `postgres` runs, on a server that is started for it."""
+NAMES = [*FAULTS, "mutants", "postgres"]
 
 
 def main(arguments: list[str]) -> int:
@@ -101,10 +124,21 @@ def main(arguments: list[str]) -> int:
         if name == "mutants":
             rows += [_is_found(mutant, seed) for mutant in MUTANTS]
             rows += [not _is_found(sound, seed) for sound in SOUND]
+        elif name == "postgres":
+            rows += _on_postgres(given, seed)
         else:
             rows.append(_run(FAULTS[name], given, seed))
     print("all is as it must be" if all(rows) else "NOT AS IT MUST BE")
     return not all(rows)
+
+
+def _on_postgres(given: argparse.Namespace, seed: int) -> list[bool]:
+    """The rows of the store in PostgreSQL; none where that is not installed."""
+    if programs() is None:
+        print(MISSING)
+        return []
+    with database_server():
+        return [_run(fault, given, seed) for fault in DATABASE_FAULTS.values()]
 
 
 def _run(fault: Fault, given: argparse.Namespace, seed: int) -> bool:

@@ -235,11 +235,13 @@ class Mutant:
     fault: str
     trials: int
     open_store: Open
+    is_rare: bool = False
+    """Whether fewer trials seldom find it."""
 
     @property
     def soon(self) -> int:
         """Trials in which it is mostly found: many faults find it at once."""
-        return max(1, self.trials // 8)
+        return self.trials if self.is_rare else max(1, self.trials // 8)
 
 
 def _on(disk_type: type[OtherDisk]) -> Open:
@@ -272,7 +274,7 @@ MUTANTS = (
         "cuts no torn tail", "cuts", 100, lambda place, _: LogStore(place, checks=True, cuts=False)
     ),
     Mutant("takes a part for the whole", "parts", 40, _on(TakesPartsForAll)),
-    Mutant("swallows errors", "calls", 80, _behind(SwallowsErrors)),
+    Mutant("swallows errors", "calls", 80, _behind(SwallowsErrors), is_rare=True),
     Mutant("runs finished nodes again", "crashes", 40, _behind(ForgetsTheLastRecord)),
     Mutant("keeps what was deleted", "crowd", 2976, _on(KeepsBackups)),
     Mutant("locks nothing", "crowd", 2976, _on(LocksNothing)),
@@ -286,8 +288,9 @@ MUTANTS = (
     Mutant(
         "leaves stores to children",
         "forks",
-        32,
+        16,
         lambda place, disk: LeavesStoresToChildren(place, disk=disk),
+        is_rare=True,
     ),
     Mutant("fences nobody off", "suspended", 8, _behind(FencesNobodyOff)),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -60,12 +61,23 @@ def _flat(what: str, number: int, act: Callable[[int], None], counts: Counts) ->
     act(half)
     descriptors, memory = _used()
     act(half)
-    more_descriptors, more_memory = _used()
+    more_descriptors, more_memory = _settled(descriptors)
     counts.trials += 2 * half
     if more_descriptors > descriptors:
         counts.note(f"{what}: {more_descriptors - descriptors} more descriptors", "lost")
     if more_memory - memory > MEMORY:
         counts.note(f"{what}: {(more_memory - memory) // 2**20} MB more", "lost")
+
+
+def _settled(most: int) -> tuple[int, int]:
+    """What is in use once there are at most so many descriptors, or after ten seconds.
+
+    The server is in this process, and closes its ends of connections when it gets to it.
+    """
+    end = time.monotonic() + 10
+    while (used := _used())[0] > most and time.monotonic() < end:
+        time.sleep(0.05)
+    return used
 
 
 def _used() -> tuple[int, int]:

@@ -35,10 +35,10 @@ def suspended(open_store: Open, trials: int, seed: int) -> Counts:
             child = Child(lambda tell, p=place, t=trial: _hold(open_store, p, 5 * t % _CALLS, tell))
             child.wait_for(1)
             child.stopped()
-            at_peace(lambda c=child, p=place: _take_over(open_store(p, DISK), c))
+            at_peace(lambda c=child, p=place: take_over(open_store(p, DISK), c))
             child.send(signal.SIGCONT)
             told = [json.loads(line) for line in child.end()]
-            at_peace(lambda p=place, t=told: _look(open_store(p, DISK), t, counts))
+            at_peace(lambda p=place, t=told: look_after(open_store(p, DISK), t, counts))
     return counts
 
 
@@ -68,7 +68,8 @@ def _hold(open_store: Open, place: Path, at: int, tell: Tell) -> None:
     asyncio.run(run())
 
 
-async def _take_over(store: Store, child: Child) -> None:
+async def take_over(store: Store, child: Child) -> None:
+    """Take the turn over; a child that nothing can be taken from is revived first."""
     taking = asyncio.create_task(store.begin(KEY, Turn("taker", "x")))
     await asyncio.wait([taking], timeout=_PATIENCE)
     if not taking.done():
@@ -79,7 +80,8 @@ async def _take_over(store: Store, child: Child) -> None:
     await store.close()
 
 
-async def _look(store: Store, told: list[list[str]], counts: Counts) -> None:
+async def look_after(store: Store, told: list[list[str]], counts: Counts) -> None:
+    """What was kept is there, and what was refused is not."""
     counts.trials += 1
     kept = {"early", *(what for verb, what in told[1:] if verb == "kept")}
     counts.acknowledged += len(kept) + 1

@@ -10,6 +10,7 @@ import pytest
 
 from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.engine.prompts.branch_coverage import CURRENT_COVERAGE, Coverage
+from teamgraph.engine.prompts.library import Prompts
 from teamgraph.engine.testing.cases import CaseFile, PromptCase
 from teamgraph.engine.testing.coverage_report import CoverageReport, count_unused_templates
 from teamgraph.engine.testing.snapshots import SUFFIX
@@ -87,3 +88,14 @@ def test_what_a_person_is_shown_has_no_marks_of_data() -> None:
     shown = (ROOT / "prompts" / "human.jinja").read_text()
     assert "fence" not in shown
     assert "include" not in shown  # of what is written for models
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "prompts").glob("*.jinja")), ids=lambda path: path.name
+)
+def test_a_shipped_template_is_valid_so_that_no_graph_checks_it_again(path: Path) -> None:
+    shipped = {each.name: each.read_text(encoding="utf-8") for each in path.parent.glob("*.jinja")}
+    prompts = Prompts(texts=shipped)
+    assert not prompts.is_builtin(path.name)  # as a user's own it is checked whole
+    assert prompts.problems(path.name) == []
+    assert prompts.type_problems(path.name, {}) == []

@@ -9,12 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ...node_path import NodePath
 from ...records import Run, SessionKey, Turn
+from ...view.drawing import graph_svg
 from ..access import caller
 from ..api_runs import StartBody, begin_detached, started
 from ..server import Server, server_of
-from .drawing import graph_svg
 from .page import PAGE, UserQuery, go_to, read_form, read_query, show
 
 STATES = {"done": "finished"}
@@ -71,13 +70,9 @@ async def say(request: Request) -> Response:
 
 
 def states_of(run: Run | None) -> Mapping[str, str]:
-    """The states of the nodes of a run, as the drawing has them; of rounds and items the last."""
-    if run is None:
-        return {}
-    return {
-        NodePath(path).declared: STATES.get(record.status, record.status)
-        for path, record in run.records.items()
-    }
+    """The states of the nodes of a run, as the drawing has them."""
+    records = run.records if run is not None else {}
+    return {path: STATES.get(each.status, each.status) for path, each in records.items()}
 
 
 def is_live(server: Server, run: Run) -> bool:

@@ -15,12 +15,14 @@ from starlette.routing import Route
 from ...errors import TeamgraphError
 from ...graph.graph import Graph
 from ...graph.node import Node, branches_of, graph_in, loads_history, takes_of, tools_of
-from ...messages import JSON, Message
+from ...messages import JSON
 from ...run.dry_run.assumptions import written_output
 from ...run.runner import Runner
+from ...view.drawing import graph_svg
+from ...view.messages import messages_html
+from ...view.origins import prompt_origins
 from ..access import caller
 from ..server import server_of
-from .drawing import graph_svg
 from .page import UserQuery, plain_text, read_query, show, split_query
 
 ASSUME = "assume:"
@@ -98,10 +100,11 @@ async def show_graph(request: Request) -> Response:
             error = str(raised)
     values = {
         "graph": graph,
-        "drawing": graph_svg(graph, {}),
+        "drawing": graph_svg(graph),
         "rows": list(_rows(graph, None, "")),
         "problems": [*graph.warnings, *graph.unknown_models],
-        "menus": list(_menus(graph, chosen, "")),
+        "menus": (menus := list(_menus(graph, chosen, ""))),
+        "assumes_output": any(menu.chosen and not menu.labels for menu in menus),
         "query": query,
         "rendered": rendered,
         "error": error,
@@ -124,7 +127,10 @@ async def _rendered(
         ShownNode(
             node.id,
             node.because,
-            [ShownPrompt(each.template, messages_html(each.messages)) for each in node.prompts],
+            [
+                ShownPrompt(each.template, messages_html(prompt_origins(each, node.id)))
+                for each in node.prompts
+            ],
         )
         for node in rendering.values()
     ]
@@ -168,12 +174,6 @@ def _menus(graph: Graph, chosen: Mapping[str, Sequence[str]], outer: str) -> Ite
         elif not loads_history(node):
             labels = tuple(branches_of(node))
             yield Menu(path, labels, bool(labels) and takes_of(node)[1] > 1, chosen.get(path, ()))
-
-
-def messages_html(messages: Sequence[Message]) -> Markup:
-    """Messages as HTML."""
-    item = Markup('<h4>{}</h4><pre class="text">\n{}</pre>')
-    return Markup("").join(item.format(each.role, each.content) for each in messages)
 
 
 routes = [Route("/", list_graphs), Route("/graph", show_graph)]

@@ -22,7 +22,8 @@ from starlette.types import Scope
 
 from ...errors import InputError
 from ...messages import JSON, Usage
-from ...terminal import escape_controls
+from ...view.style import FOLDER
+from ...view.text import shown
 from ..access import CSRF_FIELD, caller, csrf_token, login_of
 from ..api_sessions import OFFSET
 from ..http import SAFE, Body, validated
@@ -122,14 +123,19 @@ def go_to(request: Request, path: str, **query: object) -> Response:
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether an error is to be told as a page: to a browser, and about no path of an API."""
+    """Whether an error is to be told as a page: at the address of one, or to a browser."""
     headers = Headers(scope=scope)
     path = scope["path"].removeprefix(_base(scope))
-    is_browser = "text/html" in headers.get("accept", "") or "hx-request" in headers
-    return is_browser and not path.startswith(_APIS)
+    accepted = headers.get("accept", "")
+    if path.startswith(_APIS):
+        return False
+    if path == "/" or path.partition("/")[2].partition("/")[0] in _PAGES:
+        return "application/json" not in accepted or "text/html" in accepted
+    return "text/html" in accepted
 
 
 _APIS = ("/api/", "/v1/", "/agui/", "/mcp", "/openapi.json", "/static/")
+_PAGES = ("graph", "chat", "run", "sessions", "session", "compare", "prompts", "login")
 
 
 def _base(scope: Scope) -> str:
@@ -163,7 +169,8 @@ class StaticFile:
 
 STATIC_FILES = {
     file.name: StaticFile(file)
-    for file in sorted((HERE / "static").iterdir())
+    for folder in (HERE / "static", FOLDER)
+    for file in sorted(folder.iterdir())
     if file.suffix in MEDIA_TYPES
 }
 
@@ -183,7 +190,7 @@ def _static_link(base: str, name: str) -> str:
 
 def _shown(value: object) -> object:
     """What is written of a value: a text without control characters, escaped afterwards."""
-    return escape_controls(value) if type(value) is str else value
+    return shown(value) if type(value) is str else value
 
 
 def _moment(seconds: float) -> Markup:

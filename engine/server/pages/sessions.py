@@ -29,6 +29,9 @@ from .page import (
     show,
 )
 
+MOST_USERS = 100
+"""Users who are listed where none is named."""
+
 
 class SearchQuery(ListQuery):
     """The sessions of a user, or the turns with a text in them."""
@@ -90,7 +93,15 @@ async def list_sessions(request: Request) -> Response:
         hits = await store.search(user_id, query.search, last=SEARCHED, limit=limit)
         found = hits[offset:]
     before, after = pages_around(found, offset)
-    values = {"query": query, "found": found[:PAGE], "before": before, "after": after}
+    may_list = user_id is None and not caller(request).is_fixed  # who has the token, any user
+    users = await store.users(limit=MOST_USERS) if may_list else []
+    values = {
+        "query": query,
+        "found": found[:PAGE],
+        "before": before,
+        "after": after,
+        "users": [user for user in users if user is not None],
+    }
     return show(request, "sessions.html", title="Sessions", user_id=user_id, values=values)
 
 

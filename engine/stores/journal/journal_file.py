@@ -454,7 +454,12 @@ class JournalFile:
         return data
 
     def commit(self, operations: Sequence[Operation]) -> None:
-        """Append a transaction, all or nothing; the journal must be locked `exclusive`."""
+        """Append a transaction, all or nothing; the journal must be locked `exclusive`.
+
+        Nothing is written without operations: a transaction ends with its last one.
+        """
+        if not operations:
+            return
         file = self._opened()
         if self._has_failed:
             way = "check the disk, then begin the run again"

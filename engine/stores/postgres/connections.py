@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import AsyncConnection
@@ -23,9 +23,16 @@ from .schema import migrate
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = "AsyncConnection[Row]"
+_Pools: TypeAlias = """WeakKeyDictionary[
+    asyncio.AbstractEventLoop, asyncio.Future[AsyncConnectionPool[Connection]]
+]"""
 Migrate: TypeAlias = Callable[[Connection, str], Awaitable[None]]
 _FRESH = 1.0
 """Seconds for which a connection that was used is taken to be alive without being asked."""
+_TICK = 0.25
+"""Seconds between two looks at what this process asks of its heartbeat."""
+CANCEL = "cancel"
+"""What the owner of a lease is called with when another process has cancelled its run."""
 _SOON = 2
 """Seconds for which a connection is tried once more, to learn why there is none."""
 
@@ -34,7 +41,8 @@ class Connections:
     """Pools of at most `size` connections to one database, one pool for each event loop.
 
     The first of them creates the schema, or migrates it, with `migrate`. `close` closes those of
-    the running loop; a pool whose loop was closed goes with it.
+    the running loop. A loop that ends closes its own, and those of an object that is dropped are
+    closed, too.
     """
 
     def __init__(
@@ -61,12 +69,11 @@ class Connections:
         self._reset()
 
     def _reset(self) -> None:
-        self._pools: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, asyncio.Future[AsyncConnectionPool[Connection]]
-        ] = WeakKeyDictionary()
+        self._pools: _Pools = WeakKeyDictionary()
         self._is_migrated = False
         self._closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]]
         self._closers = WeakKeyDictionary()
+        finalize(self, _close_dropped, self._pools).atexit = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -91,23 +98,14 @@ class Connections:
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await (await pool).close()
-
-    async def _closer(self) -> AsyncGenerator[None]:
-        """Closes the connections when the loop shuts down its generators, as `asyncio.run` does."""
-        try:
-            yield
-        finally:
-            await self.close()
+        await _close_own(self._pools)
 
     async def _pool(self) -> AsyncConnectionPool[Connection]:
         loop = asyncio.get_running_loop()
         opened = self._pools.get(loop)
         if opened is None:
             opened = self._pools[loop] = loop.create_future()
-            self._closers[loop] = self._closer()
+            self._closers[loop] = _closer(self._pools)
             await anext(self._closers[loop])
             try:
                 opened.set_result(await self._open())
@@ -151,6 +149,30 @@ class Connections:
         return pool
 
 
+async def _closer(pools: _Pools) -> AsyncGenerator[None]:
+    """Closes a pool when its loop shuts down its generators, as `asyncio.run` does."""
+    try:
+        yield
+    finally:
+        await _close_own(pools)
+
+
+async def _close_own(pools: _Pools) -> None:
+    pool = pools.pop(asyncio.get_running_loop(), None)
+    if pool is not None:
+        await (await pool).close()
+
+
+def _close_dropped(pools: _Pools) -> None:
+    """Close the pools of an object that was dropped, each in its loop if that still runs.
+
+    They are referenced until then: the tasks of a pool that nobody references would be destroyed.
+    """
+    for loop in [*pools]:
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(_close_own(pools)))
+
+
 async def rows_of(
     connection: Connection, query: bytes, parameters: Sequence[object] = ()
 ) -> list[Row]:
@@ -160,19 +182,57 @@ async def rows_of(
         return await cursor.fetchall() if cursor.description else []
 
 
+class Bell:
+    """Wakes a run that waits for its session, from the thread of the heartbeat."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def clear(self) -> None:
+        """Forget that it rang."""
+        self._event.clear()
+
+    def ring(self) -> None:
+        """Wake the run, from any thread."""
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, at_most: float) -> None:
+        """Wait until it has rung, or for so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._event.wait()
+
+    @property
+    def has_rung(self) -> bool:
+        """Whether it has rung since it was cleared."""
+        return self._event.is_set()
+
+
 class Owner:
     """This process as an owner of leases, and the thread that says that it lives while it has any.
 
     It has a connection of its own, so that a loop that is blocked by a synchronous node loses no
-    lease. `patience` is the time, in seconds, after which others take a silent owner for dead.
+    lease. `patience` is the time, in seconds, after which others take a silent owner for dead. On
+    that connection the database also calls queued leases whose turn it is, and the owner of a lease
+    that another process cancels: `cancel` is then called with the lease's token.
     """
 
-    def __init__(self, dsn: str, schema: str, *, patience: float) -> None:
+    def __init__(
+        self, dsn: str, schema: str, *, patience: float, cancel: Callable[[int], None]
+    ) -> None:
         self._dsn = dsn
-        name = Identifier(schema)
-        self._update = SQL("UPDATE {}.owners SET seen = now() WHERE id = %s").format(name)
-        self._sweep = SQL("DELETE FROM {}.leases WHERE request = ANY(%s)").format(name)
+        self._beat = SQL(
+            "WITH beat AS (UPDATE {0}.owners SET seen = now() WHERE id = %(id)s) "
+            "SELECT token FROM {0}.leases WHERE owner = %(id)s AND is_cancelled"
+        ).format(Identifier(schema))
+        self._sweep = SQL("DELETE FROM {}.leases WHERE request = ANY(%s)").format(
+            Identifier(schema)
+        )
+        self._pause = patience / 8
         self._patience = patience
+        self._cancel = cancel
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -180,30 +240,39 @@ class Owner:
         self.id: UUID = uuid4()
         self._guard = Lock()
         self._tokens: set[int] = set()
+        self._bells: dict[str, Bell] = {}
         self._abandoned: list[UUID] = []
         self._is_running = False
         self._wake = Event()
 
-    def add(self, token: int | None) -> None:
-        """Keep a lease, or a place in the queue for one, until it is removed."""
+    def add(self, token: int) -> None:
+        """Keep a lease until it is removed."""
+        with self._guard:
+            self._tokens.add(token)
+            self._start()
+
+    def enqueue(self, token: int | None) -> Bell:
+        """Keep a place in the queue for a lease; returns what rings when it is first in it."""
+        bell = Bell()
         if token is not None:
-            with self._guard:
-                self._tokens.add(token)
-                self._start()
+            self._bells[str(token)] = bell
+            self.add(token)
+            self._wake.set()
+        return bell
 
     def remove(self, token: int | None) -> None:
-        """The lease has ended."""
+        """The lease, or the place in the queue, has ended."""
         with self._guard:
             self._tokens -= {token}
+        self._bells.pop(str(token), None)
 
     def abandon(self, request: UUID, token: int | None) -> None:
         """Delete whatever lease a request was granted, as soon as the database can be reached.
 
         For a call that was cancelled or lost its connection: what became of it is not known.
         """
+        self.remove(token)
         with self._guard:
-            if token is not None:
-                self._tokens.discard(token)
             self._abandoned.append(request)
             self._wake.set()
             self._start()
@@ -215,23 +284,42 @@ class Owner:
 
     def _run(self) -> None:
         connection: psycopg.Connection[Row] | None = None
-        last = monotonic()
+        last, due = monotonic(), 0.0
         while self._has_leases(last):
-            self._wake.wait(self._patience / 8)
-            self._wake.clear()
             try:
-                if connection is None or connection.closed:
+                if connection is None:  # a process that ends soon needs none
+                    self._wake.wait(self._pause)
                     connection = psycopg.connect(self._dsn, autocommit=True)
-                connection.execute(self._update, [self.id])
-                if requests := [*self._abandoned]:
-                    connection.execute(self._sweep, [requests])
-                    del self._abandoned[: len(requests)]
-            except psycopg.Error:
-                connection = None  # the database is away; the next beat tries again
+                    connection.execute(SQL("LISTEN {}").format(Identifier(f"teamgraph-{self.id}")))
+                    due = 0.0
+                elif self._hear(connection):
+                    due = 0.0
+                if self._wake.is_set() or monotonic() >= due:
+                    self._wake.clear()
+                    self._look(connection)
+                    due = monotonic() + self._pause
+            except psycopg.Error:  # the database is away; the next beat tries again
+                connection = None
+                self._wake.clear()
             last = monotonic() if self._tokens else last
         if connection is not None:
-            with suppress(psycopg.Error):
-                connection.close()
+            connection.close()
+
+    def _hear(self, connection: psycopg.Connection[Row]) -> bool:
+        """Wait a little for the database to call; whether it may have cancelled a lease."""
+        calls = [*connection.notifies(timeout=min(_TICK, self._pause), stop_after=1)]
+        for call in calls:
+            if (bell := self._bells.get(call.payload)) is not None:  # pragma: no branch - or CANCEL
+                bell.ring()
+        return any(call.payload == CANCEL for call in calls)
+
+    def _look(self, connection: psycopg.Connection[Row]) -> None:
+        """Say that this process lives, and do what others have asked for meanwhile."""
+        for (token,) in connection.execute(self._beat, {"id": self.id}).fetchall():
+            self._cancel(token)
+        if requests := [*self._abandoned]:
+            connection.execute(self._sweep, [requests])
+            del self._abandoned[: len(requests)]
 
     def _has_leases(self, last: float) -> bool:
         with self._guard:

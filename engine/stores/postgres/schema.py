@@ -9,6 +9,8 @@ lease in the transaction that writes: `begin_run`, `put_records`, `finish_run`. 
 lock the row of the session, which is why two of them never meet in one session. A lease lives as
 long as its owner, a process that refreshes `owners.seen`; the lease of an owner that was not seen
 for a while is removed by whoever begins a run in that session, and its writes are refused then.
+When a lease ends, the process whose run waits next is notified (`call_next`), on a channel of its
+own.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ CREATE TABLE {s}.state (
     name bytea NOT NULL,
     value bytea NOT NULL,
     run_id bytea NOT NULL,
+    position bigint GENERATED ALWAYS AS IDENTITY,
     PRIMARY KEY (session, scope, key)
 );
 CREATE TABLE {s}.summaries (
@@ -100,10 +103,26 @@ CREATE TABLE {s}.leases (
     owner uuid NOT NULL REFERENCES {s}.owners ON DELETE CASCADE,
     request uuid NOT NULL,
     is_exclusive boolean NOT NULL,
-    is_granted boolean NOT NULL
+    is_granted boolean NOT NULL,
+    is_cancelled boolean NOT NULL DEFAULT false
 );
 CREATE INDEX leases_of_session ON {s}.leases (session, token);
 CREATE INDEX leases_by_request ON {s}.leases (request);
+CREATE INDEX leases_of_owner ON {s}.leases (owner);
+
+CREATE FUNCTION {s}.call_next() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    next {s}.leases;
+BEGIN
+    SELECT * INTO next FROM {s}.leases WHERE session = OLD.session AND is_exclusive
+        ORDER BY token LIMIT 1;
+    IF FOUND AND NOT next.is_granted THEN
+        PERFORM pg_notify('teamgraph-' || next.owner, next.token::text);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER call_next AFTER DELETE ON {s}.leases FOR EACH ROW WHEN (OLD.is_exclusive)
+    EXECUTE FUNCTION {s}.call_next();
 
 CREATE FUNCTION {s}.begin_run(
     of_key bytea, of_user_key bytea, of_user bytea, of_session bytea, of_run bytea,
@@ -193,7 +212,7 @@ BEGIN
     SELECT array_agg(each.scope), array_agg(each.name), array_agg(each.value),
             array_agg(each.run_id)
         INTO scopes, names, values_set, writers
-        FROM {s}.state AS each WHERE each.session = here.id;
+        FROM (SELECT * FROM {s}.state WHERE session = here.id ORDER BY position) AS each;
     SELECT document INTO summary FROM {s}.summaries WHERE session = here.id
         ORDER BY covers DESC LIMIT 1;
 END $$;

@@ -23,6 +23,7 @@ from ...values import check_counts
 from ..codec import encode_record, encode_summary
 from ..journal.line import Document, dump_json, parse_document, parse_json
 from ..leases import (
+    WATCHER,
     SessionQueue,
     check_key,
     check_stored,
@@ -36,8 +37,8 @@ from ..leases import (
     session_exists,
 )
 from ..memory import MemoryReferences, MemorySession
-from ..redaction import only_of, redact_summary, set_outside
-from .connections import Connection, Connections, Owner, Row, rows_of
+from ..redaction import StateChange, StateValue, only_of, redact_summary, set_outside
+from .connections import CANCEL, Bell, Connection, Connections, Owner, Row, rows_of
 from .rows import (
     TurnCache,
     digest,
@@ -56,7 +57,7 @@ from .rows import (
     user_digest,
 )
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 1.0  # seconds
 _BEGUN: tuple[str, ...] = (
     "outcome", "new_token", "session_row", "turns_so_far", "deleted_so_far", "session_name",
     "document_found", "scopes", "names", "values_set", "writers", "summary",
@@ -124,7 +125,7 @@ class PostgresStore:
         self._schema = schema
         self._patience = f"{lease_timeout} seconds"
         self._connections = Connections(dsn, schema, size=connections, timeout=timeout)
-        self._owner = Owner(dsn, schema, patience=lease_timeout)
+        self._owner = Owner(dsn, schema, patience=lease_timeout, cancel=self._interrupt)
         self._turns = TurnCache()
         self._prompts: set[str] = set()
         self._reset()
@@ -215,7 +216,7 @@ class PostgresStore:
                     held.run,
                     turn.status,
                     turn.number,
-                    turn.waiting_until if turn.status == "waiting" and turn.waiting else None,
+                    _waits_until(turn),
                     turn_row(turn),
                     search_words(turn) if turn.status == "done" else "",
                     *_state_columns(values),
@@ -240,6 +241,16 @@ class PostgresStore:
         if held is not None and held.lease is lease:
             await self._release(held, is_over=False)
 
+    async def cancel(self, key: SessionKey, run_id: str) -> None:
+        """See `Cancels`: a mark at the lease, and the process that owns it is notified."""
+        check_key(key)
+        await self._query(
+            "WITH marked AS (UPDATE {s}.leases AS l SET is_cancelled = true FROM {s}.sessions AS s "
+            "WHERE s.id = l.session AND s.key = %s AND l.run = %s AND l.is_granted "
+            "RETURNING l.owner) SELECT pg_notify('teamgraph-' || owner, %s) FROM marked",
+            [session_digest(key), digest(run_id), CANCEL],
+        )
+
     async def create(
         self, key: SessionKey, runs: Sequence[FinishedRun], *, name: str | None = None
     ) -> None:
@@ -255,20 +266,50 @@ class PostgresStore:
                 for record in run.records
             }
             session.finish(lease, run.turn, run.change)
+        await self.restore(key, session)
+
+    async def snapshot(self, key: SessionKey) -> MemorySession | None:
+        """See `Copyable.snapshot`."""
+        check_key(key)
         async with self._transaction() as connection:
             rows = await rows_of(
                 connection,
                 self._sql(
-                    "INSERT INTO {s}.sessions (key, user_key, user_id, session_id, name, turns) "
-                    "VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING id"
+                    "SELECT id, turns, deleted, name FROM {s}.sessions WHERE key = %s FOR SHARE"
+                ),
+                [session_digest(key)],
+            )
+            if not rows:
+                return None
+            row, turns, deleted, name = rows[0]
+            session = await self._read(connection, row, turns, deleted)
+        session.name = to_text(name) if name is not None else None
+        for run_id, records in session.records.items():
+            session.records[run_id] = {
+                (parse_document(cast("bytes", stored))["node"], attempt): stored
+                for (_, attempt), stored in records.items()
+            }
+        return session
+
+    async def restore(self, key: SessionKey, session: MemorySession) -> None:
+        """See `Copyable.restore`: one transaction."""
+        check_key(key)
+        async with self._transaction() as connection:
+            rows = await rows_of(
+                connection,
+                self._sql(
+                    "INSERT INTO {s}.sessions (key, user_key, user_id, session_id, name, turns, "
+                    "deleted) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING "
+                    "RETURNING id"
                 ),
                 [
                     session_digest(key),
                     user_digest(key.user_id),
                     to_bytes(key.user_id) if key.user_id is not None else None,
                     to_bytes(key.session_id),
-                    to_bytes(name) if name is not None else None,
+                    to_bytes(session.name) if session.name is not None else None,
                     session.last_number,
+                    session.deleted,
                 ],
             )
             if not rows:
@@ -282,7 +323,8 @@ class PostgresStore:
             "SELECT s.turns, s.deleted, s.name, (SELECT document FROM {s}.summaries "
             "WHERE session = s.id ORDER BY covers DESC LIMIT 1), e.* FROM {s}.sessions AS s "
             "LEFT JOIN LATERAL (SELECT array_agg(scope), array_agg(name), array_agg(value), "
-            "array_agg(run_id) FROM {s}.state WHERE session = s.id) AS e ON true WHERE s.key = %s",
+            "array_agg(run_id) FROM (SELECT * FROM {s}.state WHERE session = s.id "
+            "ORDER BY position) AS each) AS e ON true WHERE s.key = %s",
             [session_digest(key)],
         )
         columns = (
@@ -574,10 +616,13 @@ class PostgresStore:
         begun = replace(turn, status="running", number=0)
         of_session, of_run = session_digest(key), digest(turn.run_id)
         ticket: int | None = None
+        bell: Bell | None = None
         pause, request = _FIRST_PAUSE, uuid4()
         try:
             while True:
-                (row,) = await self._query(
+                if bell is not None:
+                    bell.clear()
+                answer = await self._call(
                     f"SELECT {', '.join(_BEGUN)} FROM {{s}}.begin_run(%s, %s, %s, %s, %s, %s, %s, "  # noqa: S608  constants
                     "%s, %s, %s, %s, %s, %s, %s, %s)",
                     [
@@ -597,23 +642,24 @@ class PostgresStore:
                         time(),
                         self._patience,
                     ],
+                    _BEGUN,
                 )
-                answer = dict(zip(_BEGUN, row, strict=True))
                 if answer["outcome"] != "busy":
                     break
                 if policy == "reject":
                     raise session_busy(key)
-                if ticket != answer["new_token"]:
+                if bell is None or ticket != answer["new_token"]:
                     self._owner.remove(ticket)
                     ticket = answer["new_token"]
-                    self._owner.add(ticket)
-                await asyncio.sleep(pause)
+                    bell = self._owner.enqueue(ticket)
+                await bell.wait(pause)
                 pause = min(_LONGEST_PAUSE, pause * 2)
             _check_begun(answer, key, turn, policy, while_waiting, is_stored)
         except BaseException:
             self._owner.abandon(request, ticket)
             raise
         token: int = answer["new_token"]
+        self._owner.remove(ticket)
         self._owner.add(token)
         lease = Lease(key, turn.run_id, head_of(answer), token)
         row = answer["session_row"]
@@ -646,6 +692,12 @@ class PostgresStore:
         finally:
             if held.is_exclusive:
                 self._queue.release(lease.key)
+
+    def _interrupt(self, token: int) -> None:
+        """Cancel the run of a lease, which another process has asked for."""
+        held = self._held.get(token)
+        if held is not None:  # pragma: no branch - it has ended just now
+            WATCHER.interrupt(self, held.lease.key, held.lease.run_id)
 
     def _encode(
         self, held: _Held, turns: Mapping[str, Turn], records: Sequence[Record], *, is_late: bool
@@ -733,16 +785,10 @@ class PostgresStore:
         ):
             session.records[names[bytes(run)]][bytes(node).hex(), attempt] = bytes(document)
         for scope, name, value, run_id in await rows(
-            "SELECT scope, name, value, run_id FROM {s}.state WHERE session = %s"
+            "SELECT scope, name, value, run_id FROM {s}.state WHERE session = %s ORDER BY position"
         ):
-            at = StateKey(scope, to_text(name))
-            if run_id:
-                session.writers[at] = to_text(run_id)
-            if scope == "state":
-                session.state[at.name] = cast("JSON", parse_json(value))
-            else:
-                kept = session.node_states if scope == "node" else session.outside
-                kept[at.name] = parse_document(value)
+            entry = StateValue(cast("JSON", parse_json(value)), to_text(run_id))
+            session.apply(StateChange({StateKey(scope, to_text(name)): entry}))
         for covers, document in await rows(
             "SELECT covers, document FROM {s}.summaries WHERE session = %s ORDER BY covers"
         ):
@@ -764,11 +810,11 @@ class PostgresStore:
                         digest(turn.run_id),
                         turn.number,
                         turn.status,
-                        turn.waiting_until if run_id in session.waiting else None,
+                        _waits_until(turn),
                         turn_row(turn),
                         search_words(turn) if turn.number else "",
                     )
-                    for run_id, turn in session.turns.items()
+                    for turn in session.turns.values()
                 ],
             )
             await cursor.executemany(
@@ -787,28 +833,16 @@ class PostgresStore:
     async def _write_values(self, connection: Connection, row: int, session: MemorySession) -> None:
         """Write state and summaries of a session that has none."""
         async with connection.cursor() as cursor:
-            for scope, states in (
-                ("state", session.state),
-                ("node", session.node_states),
-                ("set", session.outside),
-            ):
-                await cursor.executemany(
-                    self._sql(
-                        "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "
-                        "VALUES (%s, %s, %s, %s, %s, %s)"
-                    ),
-                    [
-                        (
-                            row,
-                            scope,
-                            digest(name),
-                            to_bytes(name),
-                            dump_json(value),
-                            to_bytes(session.writers.get(StateKey(scope, name), "")),
-                        )
-                        for name, value in states.items()
-                    ],
-                )
+            await cursor.executemany(
+                self._sql(
+                    "INSERT INTO {s}.state (session, scope, key, name, value, run_id) "
+                    "VALUES (%s, %s, %s, %s, %s, %s)"
+                ),
+                [
+                    (row, scope, digest(name), to_bytes(name), dump_json(value), to_bytes(run_id))
+                    for (scope, name), (value, run_id) in session.values().items()
+                ],
+            )
             await cursor.executemany(
                 self._sql("INSERT INTO {s}.summaries VALUES (%s, %s, %s)"),
                 [
@@ -851,6 +885,13 @@ class PostgresStore:
                     )
                     await rows_of(connection, other_text, [now, *where])
 
+    async def _call(
+        self, query: str, parameters: Sequence[object], columns: Sequence[str]
+    ) -> dict[str, Any]:
+        """The row that a function returns."""
+        (row,) = await self._query(query, parameters)
+        return dict(zip(columns, row, strict=True))
+
     async def _query(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
         return await self._connections.query(self._sql(query), parameters)
 
@@ -891,6 +932,11 @@ def _check_outcome(outcome: str, lease: Lease) -> None:
         raise run_deleted(lease.run_id, lease.key)
     if outcome == "lost":
         raise lease_lost(lease.run_id, lease.key)
+
+
+def _waits_until(turn: Turn) -> float | None:
+    """Until when a run waits for a person (0: for ever); None if it does not."""
+    return turn.waiting_until if turn.status == "waiting" and turn.waiting else None
 
 
 def _state_columns(values: Mapping[StateKey, JSON]) -> list[list[Any]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import TypeVar
 from ...blocking import warn
 from ...errors import DamagedStore, StoreError, UnknownVersion
 from ...records import SessionInfo, SessionKey, Turn
-from ...session.store import FinishedRun, Hit, mentions
+from ...session.store import Hit, mentions
 from ..attachments import attachment_file, put_file, read_attachment, remove_orphans
 from ..journal.compaction import compact, delete_journal, upgrade
 from ..journal.disk import (
@@ -51,6 +51,7 @@ from ..journal.journal_file import (
 )
 from ..journal.line import Document, Header, dump_json, dump_key, header_data, parse_document
 from ..leases import session_exists
+from ..memory import MemorySession
 from .activity import ACTIVITY, RUNS, ActivityLog
 from .run_index import RunIndex, SessionRuns
 from .session_file import OtherRun, SessionFile, hashed_name, session_name
@@ -317,7 +318,7 @@ class SessionDirectory:
             return None
         return self.cache.add(session)
 
-    def create(self, key: SessionKey, runs: Sequence[FinishedRun], name: str | None) -> None:
+    def create(self, key: SessionKey, write: Callable[[SessionFile], object]) -> None:
         """Write a session to a temporary journal and rename that; `InputError` if it exists."""
         path = self.layout.journal(key)
         self.layout.create(path.parent)
@@ -326,10 +327,7 @@ class SessionDirectory:
             session = self._session_file(temporary, key, create=True)
             try:
                 with session.journal.exclusive():
-                    for run in runs:
-                        session.add(run)
-                    if name is not None:
-                        session.rename(name)
+                    write(session)
                 if self._settings.is_synced:
                     session.journal.flush()
             finally:
@@ -436,6 +434,15 @@ class SessionDirectory:
         finally:
             if index is not None:
                 index.save()
+
+    def snapshot(self, key: SessionKey, session: SessionFile) -> MemorySession:
+        """All of a session, with the ids of the sessions that it quotes, as far as they exist."""
+
+        def session_id_of(name: str) -> str | None:
+            owner = self._owner(self.layout.user(key.user_id) / f"{name}.jsonl")
+            return None if owner is None else owner.session_id
+
+        return session.snapshot(session_id_of)
 
     def turn(self, user_id: str | None, run: OtherRun) -> Turn | None:
         """The turn of a run in a session that is given by its file's name."""

@@ -33,6 +33,7 @@ from ..attachments import remove_unnamed
 from ..codec import (
     SharedLookup,
     Words,
+    map_references,
     pack_record,
     pack_summary,
     pack_turn,
@@ -62,6 +63,7 @@ from ..leases import (
     run_deleted,
     run_in_progress,
 )
+from ..memory import MemorySession, StoredRecord
 from ..quoting import DELETED, text_of_turn
 from ..redaction import (
     StateChange,
@@ -757,6 +759,58 @@ class SessionFile:
         self.put(grant, run.records)
         self.finish(grant, turn, run.change)
 
+    def snapshot(self, session_id_of: Callable[[str], str | None]) -> MemorySession:
+        """All of it; `session_id_of` gives the id of a session by its file's name, or None."""
+
+        def portable(reference: JSON) -> JSON:
+            if isinstance(reference, list):
+                name, run_id = map(str, reference)
+                session_id = session_id_of(name)
+                return None if session_id is None else [session_id, run_id]
+            return self.index.run_id(str(reference))
+
+        found = MemorySession(name=self._about().get("name"), last_number=self._last_number())
+        found.deleted = self._about().get("deleted", 0)
+        for run_id, stored in self.index.runs().items():
+            found.turns[run_id] = self._turns.get(stored.slot)
+            found.records[run_id] = records = dict[tuple[str, int], StoredRecord]()
+            for attempt, record in self.index.records(int(stored.document)).items():
+                document = self._document(record)
+                map_references(document, portable)
+                records[attempt] = dump_json(document)
+        for (scope, name), stored in self.index.state.items():
+            if (scope, name) != _ABOUT:
+                document = parse_document(self.journal.text(stored.slot))
+                value = StateValue(document["value"], document.get("run", ""))
+                found.apply(StateChange({StateKey(scope, name): value}))
+        for covers in self.index.covers:
+            found.covers.append(covers)
+            found.summaries[covers] = self._summary(covers)
+        return found
+
+    def restore(self, session: MemorySession) -> None:
+        """Write a whole session to a journal that is empty and that nobody else has."""
+        for turn in session.turns.values():
+            self.journal.commit(self._put_turn(turn))
+        for run_id, records in session.records.items():
+            run = int(self._stored(run_id).document)
+            shared = NewShared(self.index, self.journal.index.next_number)
+            number = self.journal.index.next_number("nodes")
+            operations: list[Operation] = []
+            for (node, attempt), stored in records.items():
+                document = {**parse_document(cast("bytes", stored)), "run": run}
+                map_references(document, self._own_reference)
+                key, data = dump_key((run, node, attempt)), dump_json(pack_record(document, shared))
+                operations.append(Operation("p", "nodes", str(number), key, data))
+                number += 1
+            if operations:
+                self.journal.commit([*shared.operations, *operations])
+        values = StateChange(session.values())
+        about = self._put_about(session.name, deleted=session.deleted, turns=session.last_number)
+        for operation in (about, *map(self._put_summary, session.summaries.values())):
+            self.journal.commit([operation])  # one by one, as the next number is that of the index
+        self.journal.commit(self._put_state(values))
+
     def head(self) -> Head:
         """Version, state and summary of the session."""
         state: dict[str, JSON] = {}
@@ -945,9 +999,9 @@ class SessionFile:
             operations.append(Operation("p", "state", document, dump_key(key), data))
         return operations
 
-    def _put_about(self, name: str | None, *, deleted: int) -> Operation:
+    def _put_about(self, name: str | None, *, deleted: int, turns: int = 0) -> Operation:
         document = self._document_number(self.index.state.get(_ABOUT), "state")
-        about = {"scope": "head", "name": name, "turns": self._last_number()}
+        about = {"scope": "head", "name": name, "turns": max(turns, self._last_number())}
         if deleted:
             about["deleted"] = deleted
         return Operation("p", "state", document, dump_key(_ABOUT), dump_json(about))
@@ -1038,6 +1092,13 @@ class SessionFile:
         """What documents refer to a run by: the number of its document; None if it is not there."""
         stored = self.index.run(run_id)
         return None if stored is None else int(stored.document)
+
+    def _own_reference(self, reference: JSON) -> JSON:
+        """The reference of this session's documents for one of a `MemorySession`'s."""
+        if isinstance(reference, list):
+            session_id, run_id = map(str, reference)
+            return [session_name(session_id), run_id]
+        return None if reference is None else self.reference(str(reference))
 
     def _about(self) -> Document:
         stored = self.index.state.get(_ABOUT)

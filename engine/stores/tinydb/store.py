@@ -34,6 +34,7 @@ from ..leases import (
     run_in_progress,
     session_busy,
 )
+from ..memory import MemorySession
 from .directory import SessionDirectory
 from .lock import Heartbeat, SessionLock
 from .session_file import OtherRuns, SessionFile
@@ -163,7 +164,25 @@ class TinyDBStore:
     ) -> None:
         """Create a session with finished runs, all or nothing; `InputError` if it exists."""
         check_key(key)
-        await self._threads.run(lambda: self._directory.create(key, runs, name))
+
+        def write(session: SessionFile) -> None:
+            for run in runs:
+                session.add(run)
+            if name is not None:
+                session.rename(name)
+
+        await self._threads.run(lambda: self._directory.create(key, write))
+
+    async def snapshot(self, key: SessionKey) -> MemorySession | None:
+        """See `Copyable.snapshot`."""
+        return await self._read(key, lambda session: self._directory.snapshot(key, session))
+
+    async def restore(self, key: SessionKey, session: MemorySession) -> None:
+        """See `Copyable.restore`: a temporary journal, renamed."""
+        check_key(key)
+        await self._threads.run(
+            lambda: self._directory.create(key, lambda file: file.restore(session))
+        )
 
     async def head(self, key: SessionKey) -> Head | None:
         """Version, state and summary of the session, or None if there is no such session."""

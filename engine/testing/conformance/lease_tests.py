@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import cast
 
 import pytest
 
 from ...errors import Conflict, InputError, NotFound, SessionBusy
 from ...records import Change, Record, Turn
-from ...session.store import Policy
+from ...session.store import Cancels, Policy
+from ...stores.leases import WATCHER
 from .store_tests import KEY, NO_CHANGE, StoreOpener, StoreTests, async_test, done, run_turn
 
 
@@ -236,3 +238,31 @@ class LeaseTests(StoreTests):
             done_turn = done(one_of_two.run_id, "x")
             await two.finish(one_of_two, done_turn, NO_CHANGE)
         assert [turn.run_id for turn in await one.turns(KEY)] == ["r2", "r1"]
+
+    @async_test
+    async def test_a_run_is_cancelled_by_another_opener(self, stores: StoreOpener) -> None:
+        here, there = stores.open(), stores.open()
+        if not hasattr(there, "cancel"):
+            pytest.skip("the store cannot cancel runs of other processes")
+        canceller, begun = cast("Cancels", there), asyncio.Event()
+
+        async def work() -> None:
+            lease = await here.begin(KEY, Turn("r1", "x"))
+            WATCHER.add(here, lease)
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                WATCHER.remove(lease)
+                await here.release(lease)
+
+        await canceller.cancel(KEY, "r1")  # nothing is there yet
+        working = asyncio.create_task(work())
+        await begun.wait()
+        other = await here.begin(KEY, Turn("r2", "x"), policy="fork")
+        await canceller.cancel(KEY, "none")
+        await canceller.cancel(KEY, "r1")
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert (await here.finish(other, done("r2", "x"), NO_CHANGE)).number == 1
+        await there.release(await there.begin(KEY, Turn("r1", "x"), is_stored=True))

@@ -44,6 +44,7 @@ class StateTests(StoreTests):
             await run_turn(store, key, done("r1"), change=change)
         before = await store.head(other)
         lease = await store.begin(KEY, Turn("r2", "x"))
+        assert await setter.set_state(KEY, {})
         assert await setter.set_state(KEY, {"c": {"é\0": [None]}, "d": 2}, remove=["b", "never"])
         expected = {"a": 1, "c": {"é\0": [None]}, "d": 2}
         assert lease.head.state == {"a": 1, "b": 1}

@@ -37,17 +37,26 @@ def found(project: Project, *, code: int = 1) -> list[tuple[str, str, int | None
     return [(one["code"], Path(one["file"]).name, one["line"]) for one in findings]
 
 
-def lines(session: str) -> list[bytes]:
-    return journal(session).read_bytes().splitlines(keepends=True)
+def lines(session: str, user: str | None = None) -> list[bytes]:
+    return journal(session, user).read_bytes().splitlines(keepends=True)
 
 
-def damage(session: str, line: int) -> None:
+def damage(session: str, line: int, user: str | None = None) -> None:
     """Change a letter in the middle of a line, which counts from 1."""
-    kept = lines(session)
+    kept = lines(session, user)
     bad = bytearray(kept[line - 1])
     bad[len(bad) // 2] ^= 1
     kept[line - 1] = bytes(bad)
-    journal(session).write_bytes(b"".join(kept))
+    journal(session, user).write_bytes(b"".join(kept))
+
+
+def misspell(session: str) -> None:
+    """Give the input "two" the wrong type, in lines whose checksums are right."""
+    edited: list[bytes] = []
+    for line in lines(session):
+        rest = line[len(b'{"c":"00000000",') :].replace(b'"input":"two"', b'"input":7')
+        edited.append(b'{"c":"%08x",%b' % (crc32(rest.rstrip(b"\n")), rest))
+    journal(session).write_bytes(b"".join(edited))
 
 
 def tear(session: str) -> bytes:
@@ -249,11 +258,7 @@ def test_a_document_of_the_wrong_types_is_dropped_by_the_command_that_its_error_
 ) -> None:
     for message in ("one", "two"):
         say(project, message, "s")
-    edited: list[bytes] = []
-    for line in lines("s"):
-        rest = line[len(b'{"c":"00000000",') :].replace(b'"input":"two"', b'"input":7')
-        edited.append(b'{"c":"%08x",%b' % (crc32(rest.rstrip(b"\n")), rest))
-    journal("s").write_bytes(b"".join(edited))
+    misspell("s")
     failed = project.teamgraph("sessions", "show", "s")
     assert failed.exit_code == 2
     assert "a stored turn has input: '7', which is of the wrong type" in failed.stderr

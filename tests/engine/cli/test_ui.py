@@ -56,7 +56,11 @@ def test_without_a_browser_the_address_is_printed_and_nothing_opened(project: Pr
     project.more["BROWSER"] = str(project.folder / "browser")
     running = project.start("ui", "duo.yaml", "--port", "0", "--no-open")
     assert running.stderr is not None
-    assert "http://127.0.0.1:" in [running.stderr.readline() for _ in range(2)][1]
+    line = [running.stderr.readline() for _ in range(2)][1]
+    connection = HTTPConnection(line.partition("http://")[2].partition("/")[0])
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=30)
     assert not (project.folder / "opened").exists()

@@ -151,7 +151,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 @settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from teamgraph import JSON, Graph
@@ -292,6 +292,7 @@ def shuffled_graphs(draw: st.DrawFn) -> dict[str, JSON]:
     return shuffled({**GRAPH, "nodes": nodes})
 
 
+@settings(max_examples=15)
 @given(shuffled_graphs())
 def test_a_graph_keeps_the_order_of_the_keys_of_its_file(data: dict[str, JSON]) -> None:
     file, other = Path("shuffled.yaml"), Path("other.yaml")

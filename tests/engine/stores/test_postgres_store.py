@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 
 import psycopg
 import pytest
@@ -30,6 +33,7 @@ from teamgraph import (
     Turn,
 )
 from teamgraph.engine.messages import Quote
+from teamgraph.engine.stores.postgres.connections import Owner
 from teamgraph.engine.stores.postgres.rows import CACHED, TurnCache
 from teamgraph.engine.testing.conformance import StoreConformance
 from teamgraph.engine.testing.conformance.store_tests import asked, replayed
@@ -223,6 +227,39 @@ def test_whoever_was_taken_for_dead_while_it_waited_queues_again(
         await two.release(await waiting)
         await one.close()
         await two.close()
+
+    asyncio.run(play())
+
+
+def test_a_queued_lease_is_called_when_the_one_before_it_ends(
+    server: Server, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        schema = Identifier(schema_of(tmp_path))
+        one = PostgresStore(server.dsn, schema=schema_of(tmp_path))
+        lease = await one.begin(KEY, Turn("r1", "x"))
+        forked = await one.begin(KEY, Turn("r2", "x"), policy="fork")
+        owner = Owner(server.dsn, schema_of(tmp_path), patience=8, cancel=lambda _: None)
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute(
+                SQL("INSERT INTO {}.owners (id, seen) VALUES (%s, 'epoch')").format(schema),
+                [owner.id],
+            )
+            queued = SQL(
+                "INSERT INTO {0}.leases (session, run, owner, request, is_exclusive, is_granted) "
+                "SELECT session, 'r3', %s, %s, true, false FROM {0}.leases LIMIT 1 RETURNING token"
+            ).format(schema)
+            [[token]] = connection.execute(queued, [owner.id, owner.id]).fetchall()
+            bell = owner.enqueue(token)
+            beats = SQL("SELECT count(*) FROM {}.owners WHERE seen > 'epoch'").format(schema)
+            while connection.execute(beats).fetchall() != [(2,)]:  # noqa: ASYNC110  of its thread
+                await asyncio.sleep(0)
+        await one.release(forked)
+        await one.release(lease)
+        await bell.wait(60)
+        assert bell.has_rung
+        owner.remove(token)
+        await one.close()
 
     asyncio.run(play())
 
@@ -438,3 +475,83 @@ except ImportError as error:
     )
     text = "a store in PostgreSQL needs the extra `postgres`: pip install 'teamgraph[postgres]'\n"
     assert ended.stdout == text * 2
+
+
+def test_the_connections_of_a_store_that_is_dropped_are_closed_in_silence(
+    server: Server, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        store = PostgresStore(f"{server.dsn}?application_name=dropped", schema=schema_of(tmp_path))
+        await store.head(KEY)
+        del store
+        gc.collect()
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            open_ones = "SELECT FROM pg_stat_activity WHERE application_name = 'dropped'"
+            while connection.execute(open_ones).fetchall():  # noqa: ASYNC110  of the server
+                await asyncio.sleep(0)
+
+    asyncio.run(play())
+    gc.collect()
+    assert caplog.records == []
+
+
+class Wire:
+    """A proxy before a server that counts what clients wait for an answer to."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.round_trips = 0
+        self.connections: list[asyncio.Task[None] | None] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of a client."""
+        self.connections.append(asyncio.current_task())
+        theirs, ours = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            await asyncio.gather(self._requests(reader, ours), _pass_on(theirs, writer))
+        finally:
+            writer.close()
+            ours.close()
+
+    async def _requests(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            length = await reader.readexactly(4)  # the first message has no type
+            to.write(length + await reader.readexactly(int.from_bytes(length) - 4))
+            while True:
+                head = await reader.readexactly(5)
+                to.write(head + await reader.readexactly(int.from_bytes(head[1:]) - 4))
+                self.round_trips += head[:1] in (b"Q", b"S")  # Query, and Sync of the others
+        to.close()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()
+
+
+def test_a_turn_is_a_round_trip_at_each_end_and_one_for_each_node_that_finishes_alone(
+    server: Server, tmp_path: Path
+) -> None:
+    async def play() -> list[int]:
+        wire = Wire(server.port)
+        proxy = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+        port = proxy.sockets[0].getsockname()[1]
+        dsn = (
+            server.dsn.replace(str(server.port), str(port)) + "?sslmode=disable&gssencmode=disable"
+        )
+        store = PostgresStore(dsn, schema=schema_of(tmp_path), lease_timeout=600)
+        nodes = {"a": Member(), "b": Member(needs=["a"]), "c": Member(needs=["a"])}
+        runner = Runner(Graph(name="three", nodes=nodes, model="echo", output="b"), store=store)
+        counted: list[int] = []
+        for number in range(12):
+            before = wire.round_trips
+            await runner.arun(f"m{number}", user_id="ann", session_id="s")
+            counted.append(wire.round_trips - before)
+        await store.close()
+        proxy.close()
+        await asyncio.gather(*filter(None, wire.connections))
+        return counted
+
+    # Some have more: each connection prepares a statement that it has seen five times.
+    assert 4 <= median(asyncio.run(play())) <= 2 + 3

@@ -15,7 +15,7 @@ from teamgraph.nodes import HistoryLoader, Human, Member, Router
 
 TAGS = {
     *("style", "div", "p", "pre", "table", "tr", "th", "td", "svg", "title", "desc", "g", "path"),
-    *("rect", "text"),
+    *("rect", "text", "ol", "li", "span", "thead", "tbody", "caption"),
 }
 
 

@@ -22,7 +22,7 @@ from teamgraph.engine.messages import Usage
 from teamgraph.engine.view.difference import calls_difference_html, difference_html
 from teamgraph.engine.view.messages import messages_html
 from teamgraph.engine.view.origins import CallOrigins, MessageOrigins, Origin, Piece
-from teamgraph.engine.view.report import run_page
+from teamgraph.engine.view.report import MOST_NODES, run_page
 from teamgraph.engine.view.timeline import timeline_html, times_of
 from tests.teams import desk, desk_model
 
@@ -104,9 +104,10 @@ def test_no_text_of_anybody_becomes_an_element_or_an_attribute() -> None:
 def test_the_times_of_a_node_are_those_of_its_model_and_its_tools() -> None:
     call = ToolCall(id="1", name="t", arguments="{}")
     first = Exchange("a", "h", "m", (), "", started=11.0, ended=12.0, tool_calls=(call,))
-    second = Exchange("a", "h", "m", (), "ok", started=14.0, ended=17.0)
+    second = Exchange("a", "h", "m", (), "ok", started=14.0, ended=16.0)
+    third = Exchange("a", "h", "m", (), "ok", started=16.0, ended=17.0)
     records = {
-        "a": Record("a", "done", started=10.5, ended=17.5, exchanges=(first, second)),
+        "a": Record("a", "done", started=10.5, ended=17.5, exchanges=(first, second, third)),
         "b": Record("b", "done", started=18.0, ended=20.0),
         "b/c": Record("b/c", "done", started=18.5, ended=19.0),
         "d": Record("d", "skipped", because="nobody needs it"),
@@ -190,3 +191,17 @@ def test_a_page_has_all_of_a_run_and_fetches_nothing() -> None:
     without = asyncio.run(run_page(run, store, nodes=["french"]))
     assert "member.jinja" in without
     assert "router.jinja" not in without
+
+
+def test_a_page_shows_the_messages_of_so_many_nodes() -> None:
+    records = {f"n{number}": Record(f"n{number}", "done") for number in range(MOST_NODES + 3)}
+    run = Run(SessionKey(None, "s"), Turn("r", "hi"), records)
+    html = asyncio.run(run_page(run, MemoryStore()))
+    assert html.count("<section") == MOST_NODES
+    assert "3 more nodes are not shown; name one with --node" in html
+
+
+def test_the_name_of_a_node_can_be_a_link() -> None:
+    run = Run(SessionKey(None, "s"), Turn("r", "hi"), {"a": Record("a", "done")})
+    found = Elements(timeline_html(run, link=lambda path: f'/runs?node={path}&x="'))
+    assert ("a", {"href": '/runs?node=a&x="'}) in found.elements

@@ -5,6 +5,7 @@
 (function () {
   const RETRY = 2000; // milliseconds until a server that was away is asked again
   const ENDS = ["run_finished", "run_failed", "run_cancelled", "run_waiting"];
+  const MARKS = { running: "\u25b6", finished: "\u2713", skipped: "\u21b7", failed: "\u2717" };
   const STATES = {
     node_started: "running",
     node_finished: "finished",
@@ -57,7 +58,10 @@
         for (const name of Array.from(node.classList)) {
           if (name.startsWith("state-")) node.classList.remove(name);
         }
-        node.classList.add("state-" + STATES[event.event]);
+        const state = STATES[event.event];
+        node.classList.add("state-" + state);
+        const sign = node.querySelector(".mark");
+        if (sign) sign.textContent = MARKS[state];
       }
     }
 

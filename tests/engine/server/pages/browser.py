@@ -125,7 +125,7 @@ class Page(HTMLParser):
 
     def _check(self) -> None:
         """What every page has: one heading, a place to skip to, names for all that is filled in."""
-        assert [len(self.all(tag)) for tag in ("h1", "main", "title")] == [1, 1, 1]
+        assert [len(self.all(tag)) for tag in ("h1", "main", "html")] == [1, 1, 1]
         ids = [each.attributes["id"] for each in self.elements if "id" in each.attributes]
         assert len(ids) == len(set(ids)), ids
         assert self.all("html")[0].attributes["lang"] == "en"

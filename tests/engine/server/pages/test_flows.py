@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from teamgraph import Chunk, Graph, MemoryStore, Reply, Request, Runner, ScriptedModel
 from teamgraph.engine.records import SessionKey, Turn
 from teamgraph.errors import ModelError
-from teamgraph.nodes import HistoryLoader, Human, Member, Summarizer
+from teamgraph.nodes import HistoryLoader, Human, Loop, Member, Python, Summarizer
 from tests.engine.server.conftest import ASKS, DUO, events_of
 from tests.engine.server.pages.browser import Browser, Page
 from tests.engine.server.pages.conftest import Open
@@ -91,6 +91,9 @@ def test_a_run_that_waits_is_stopped_and_retried(browse: Open) -> None:
     browser = browse(ASKS)
     path = "/chat?session_id=s"
     page = say(browser, "go", path)
+    node = browser.open(next(each for each in page.links if each.startswith("/run?")))
+    node = browser.open(next(each for each in node.links if "node=done" in each))
+    assert "It has not run in this run" in node.text
     page = browser.send(page.form("/run/stop"))
     assert "cancelled" in page.text
     page = settled(browser, browser.send(page.form("/run/resume")), path)
@@ -117,8 +120,8 @@ def test_a_run_is_shown_node_by_node_and_run_again_from_one(browse: Open) -> Non
     (run,) = Runner(DUO, store=store).session("s", user_id="ada").runs()
     path = f"/run?run_id={run.run_id}&user_id=ada"
     page = browser.open(f"{path}&node=last")
-    assert "Begin" not in page.text
     assert "What others in the team found" in page.text
+    assert "origin-node" in page.html
     fork = page.form("/run/fork")
     assert fork.fields["message"] == "hi"
     forked = browser.send(fork)
@@ -180,6 +183,51 @@ async def _interrupt(store: MemoryStore, turn: Turn) -> None:
     await store.release(await store.begin(SessionKey(None, "s"), turn))
 
 
+def count(state: dict[str, int], session_state: dict[str, int]) -> str:
+    session_state["visits"] += 1
+    state["times"] = state.get("times", 0) + session_state["visits"]
+    return "counted"
+
+
+def forget(session_state: dict[str, int]) -> str:
+    session_state["visits"] = 0
+    return "forgotten"
+
+
+def test_a_node_shows_what_it_has_changed_in_the_state(browse: Open) -> None:
+    inner = Graph(name="inner", nodes={"m": Member(role="Say")})
+    graph = Graph(
+        name="counts",
+        model="echo",
+        state={"visits": 0},
+        nodes={
+            "one": Python(call=count),
+            "two": Python(call=count, needs=["one"]),
+            "three": Python(call=forget, needs=["two"]),
+            "again": Loop(graph=inner, until="true", max=2, needs=["three"]),
+            "never": Member(role="No", when="false"),
+        },
+        output=["again", "never"],
+    )
+    store = MemoryStore()
+    runner = Runner(graph, store=store, model=ScriptedModel(["x"] * 2))
+    for number in range(2):
+        runner.run("hi", session_id="s", run_id=f"r{number}")
+    browser = browse(graph, store=store)
+    page = browser.open("/run?run_id=r1&session_id=s&node=two")
+    rows = [" ".join(each.text.split()) for each in page.all("tr")]
+    assert {"visits 1 2", 'two (its own) { "times": 2 } { "times": 4 }'} <= set(rows)
+    page = browser.open("/run?run_id=r1&session_id=s&node=three")
+    assert "visits 2 0" in [" ".join(each.text.split()) for each in page.all("tr")]
+    page = browser.open("/run?run_id=r1&session_id=s&node=again/m")
+    assert "What again[1]/m was sent" in page.text
+    changed = browse(Graph(name="counts", model="echo", nodes=DUO.nodes), store=store)
+    page = changed.open("/run?run_id=r1&session_id=s&node=again/m")
+    assert "prompt" not in page.form("/run/fork").fields
+    other = browse(DUO, store=store).open("/run?run_id=r0&session_id=s&node=one")
+    assert "visits- 1" in [" ".join(each.text.split()) for each in other.all("tr")]
+
+
 def test_sessions_are_searched_renamed_compared_and_deleted(browse: Open) -> None:
     graph = Graph(
         name="sums",
@@ -218,6 +266,7 @@ def test_sessions_are_searched_renamed_compared_and_deleted(browse: Open) -> Non
     assert "with its 2 turns" in confirm.text
     assert "fruit" not in browser.send(confirm.form("/session/delete")).text
     browser.open("/session?session_id=s&user_id=ada", status=404)
+    assert "/sessions?user_id=ada" in browser.open("/sessions").links
 
 
 def test_lists_are_paged(browse: Open) -> None:

@@ -77,6 +77,7 @@ def test_every_link_of_a_site_leads_somewhere_and_no_text_is_markup(
     found = crawl(browser, "/", f"/sessions?user_id={whose}", f"/sessions?user_id={whose}&search=x")
     assert {path.partition("?")[0] for path in found} == {
         *("/", "/graph", "/chat", "/run", "/sessions", "/session", "/session/delete", "/prompts"),
+        "/run/compare",
     }
     shown = [page for path, page in found.items() if path.startswith("/run?")]
     assert len(shown) >= 4  # two runs, and their nodes
@@ -134,6 +135,8 @@ def test_nobody_sees_the_pages_of_others(browse: Open) -> None:
         ("GET", "/chat?session_id=s&user_id=ada", {}),
         ("GET", "/run?run_id=r&session_id=s&user_id=ada", {}),
         ("GET", "/run?run_id=r&node=first", {}),
+        ("GET", "/run/compare?run_id=r&node=first", {}),
+        ("POST", "/run/keep?run_id=r", {"file": "x.prompts.yaml"}),
         ("POST", "/session/rename?session_id=s", {"name": "mine"}),
         ("POST", "/session/delete?session_id=s", {}),
         ("POST", "/run/stop?run_id=r", {}),
