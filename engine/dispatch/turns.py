@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from ..errors import InputError, NotFound, RunError, SessionBusy, StoreError, TeamgraphError
-from ..events import Event
+from ..events import Event, NodeFinished
 from ..messages import JSON, as_plain
 from ..records import SessionKey
 from ..run.resume import RunReference
@@ -176,10 +176,14 @@ class TurnTable:
         return _turn(rows[0]) if rows else None
 
     async def append(self, turn: int, execution: UUID, events: Sequence[Event]) -> bool:
-        """Append events of an execution; false if the turn is another one's by now."""
+        """Append events of an execution; false if the turn is another one's by now.
+
+        If a node was finished the turn goes on, and earlier attempts count no more.
+        """
+        goes_on = any(isinstance(event, NodeFinished) and not event.replayed for event in events)
         rows = await self._query(
-            "SELECT {s}.append_events(%s, %s, %s, %s)",
-            [turn, execution, len(events), dump_events(events)],
+            "SELECT {s}.append_events(%s, %s, %s, %s, %s)",
+            [turn, execution, len(events), dump_events(events), goes_on],
         )
         return rows[0][0] is not None
 
