@@ -13,6 +13,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..errors import DefinitionError, Problem
+from ..files import files_in
 from ..graph.graph import Graph
 from ..prompts.sources import SUFFIXES
 from ..run.json_forms import edge_as_json
@@ -26,7 +27,7 @@ from .command import (
 )
 from .completion import complete_graphs
 from .fix import fix_keys
-from .graph_files import files_in, graph_files, project_folder
+from .graph_files import graph_files, project_folder
 from .options import GraphOptions
 from .output import Style, counted, print_json, print_note, print_table, print_text
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import typer
 
 from ..errors import TeamgraphError
+from ..files import files_in
 from ..graph.settings import settings_of, store_place
 from ..records import SessionKey
 from ..stores.places import open_store
-from .graph_files import files_in, is_graph_file
+from .graph_files import is_graph_file
 
 if TYPE_CHECKING:
     from ..session.store import Store

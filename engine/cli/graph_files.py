@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import NotFound, listed
+from ..files import files_in
 from ..graph.settings import settings_of
 
-_SKIPPED_FOLDERS = frozenset(("build", "dist", "node_modules"))
 _NODES_KEY = re.compile(rb"""^["']?nodes["']?[ \t]*:""", re.MULTILINE)
 _OTHER_KEY = re.compile(rb"^apiVersion[ \t]*:", re.MULTILINE)  # Kubernetes has `nodes` too
 
@@ -36,22 +36,6 @@ def project_folder() -> Path:
     """The folder of the nearest pyproject.toml, else the current one, as people would type it."""
     folder = settings_of(Path.cwd()).folder
     return Path(os.path.relpath(folder)) if folder else Path()
-
-
-def files_in(folder: Path, is_wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """The wanted files below a folder, sorted.
-
-    Hidden folders, virtual environments and build output are skipped, as in pytest.
-    """
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_searched(here / name))
-        yield from (file for name in sorted(names) if is_wanted(file := here / name))
-
-
-def _is_searched(folder: Path) -> bool:
-    is_skipped = folder.name.startswith(".") or folder.name in _SKIPPED_FOLDERS
-    return not is_skipped and not (folder / "pyvenv.cfg").is_file()
 
 
 def is_graph_file(file: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..errors import InputError, NotFound, listed
+from ..files import files_in
 from ..graph.graph import Graph
 from ..graph.node import graph_in
 from ..graph.settings import make_importable
@@ -35,7 +36,7 @@ from .check import (
     print_report,
 )
 from .command import EXIT_FAILURE, EXIT_NOT_STARTED, command, command_group, problem_line
-from .graph_files import files_in, graph_files
+from .graph_files import graph_files
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, indent, print_json, print_note, print_paged, print_text
 from .render import render

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ...graph.graph import Graph
+from ...node_path import NodePath
 from ...records import Run, SessionKey, Turn
 from ...view.drawing import graph_svg
 from ..access import caller
@@ -16,6 +19,8 @@ from ..api_runs import StartBody, begin_detached, started
 from ..server import Server, server_of
 from .page import PAGE, UserQuery, go_to, read_form, read_query, show
 
+MOST_DRAWN = 100
+"""Nodes of a graph that is drawn on the pages of chats and runs; its own page has any drawing."""
 STATES = {"done": "finished"}
 """What the drawing calls the status of a record, where that has another name."""
 
@@ -47,7 +52,7 @@ async def show_chat(request: Request) -> Response:
         "turns": turns[::-1],
         "run": run,
         "steps": run.records.values() if run is not None else (),
-        "drawing": graph_svg(graph, states_of(run)),
+        "drawing": drawing_of(graph, run),
         "is_live": run is not None and is_live(server, run),
         "sessions": await server.store.sessions(user_id, limit=PAGE),
     }
@@ -69,10 +74,15 @@ async def say(request: Request) -> Response:
     return go_to(request, "/chat", graph=form.graph, **live.key._asdict())
 
 
-def states_of(run: Run | None) -> Mapping[str, str]:
-    """The states of the nodes of a run, as the drawing has them."""
+def drawing_of(
+    graph: Graph, run: Run | None, link: Callable[[NodePath], str] | None = None
+) -> Markup:
+    """The drawing of a graph with the states of a run; none of one that is too large for it."""
+    if len(graph.nodes) > MOST_DRAWN:
+        return Markup()
     records = run.records if run is not None else {}
-    return {path: STATES.get(each.status, each.status) for path, each in records.items()}
+    states = {path: STATES.get(each.status, each.status) for path, each in records.items()}
+    return graph_svg(graph, states, link=link)
 
 
 def is_live(server: Server, run: Run) -> bool:

@@ -1,25 +1,37 @@
-"""The page of a graph's prompts: its templates, and who uses them."""
+"""The page of a graph's prompts: its templates, their cases, and what has changed in them."""
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from markupsafe import Markup
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ...errors import InputError
 from ...graph.graph import Graph
 from ...graph.node import further_templates, graph_in
+from ...node_path import NodePath
+from ...records import Run
+from ...run.dry_run.assumptions import find_node
+from ...session.store import Store
+from ...testing.graph_cases import CheckedCases, check_cases_of
+from ...view.difference import difference_html
+from ..access import caller
 from ..server import server_of
-from .page import UserQuery, read_query, show
+from .page import PAGE, UserQuery, read_query, show
 
 
 class PromptsQuery(UserQuery):
-    """Whose templates; those of one node first."""
+    """Whose templates, or those of one node; with `cases` the cases are checked."""
 
     graph: str | None = None
     node: str | None = None
+    cases: bool = False
 
 
 class Template(Struct, frozen=True):
@@ -30,16 +42,65 @@ class Template(Struct, frozen=True):
     nodes: Sequence[str]
 
 
+class Changed(Struct, frozen=True):
+    """A template that is not what it was in a run, with the words that came and went."""
+
+    name: str
+    node: str
+    difference: Markup
+
+
 async def show_prompts(request: Request) -> Response:
-    """All templates of a graph, also those that others include."""
+    """All templates of a graph, also those that others include; their cases; what has changed."""
     query, server = read_query(request, PromptsQuery), server_of(request)
     graph = server.named(query.graph or next(iter(server.runners), "")).graph
+    user_id = caller(request).user(query.user_id)
     templates = _templates(graph)
     if query.node is not None:
         templates = [each for each in templates if query.node in each.nodes]
-    values = {"graph": graph, "templates": templates, "node": query.node}
+    has_cases = graph.file is not None and server.project is not None
+    checked: CheckedCases | None = None
+    if query.cases and graph.file is not None and server.project is not None:
+        checked = await to_thread(check_cases_of, Path(graph.file), server.project)
+    last = await _last_run(server.store, user_id, graph.name)
+    values = {
+        "graph": graph,
+        "templates": templates,
+        "node": query.node,
+        "has_cases": has_cases,
+        "checked": checked,
+        "last": last,
+        "changed": await _changed(server.store, last, graph) if last is not None else [],
+    }
     title = f"Prompts of {graph.name}"
-    return show(request, "prompts.html", title=title, values=values)
+    return show(request, "prompts.html", title=title, user_id=user_id, values=values)
+
+
+async def _last_run(store: Store, user_id: str | None, graph: str) -> Run | None:
+    """The newest run of the graph in the latest sessions of the user."""
+    for info in await store.sessions(user_id, limit=PAGE):
+        for turn in await store.runs(info.key, limit=PAGE):
+            if turn.graph == graph:
+                return await store.run(info.key, turn.run_id)
+    return None
+
+
+async def _changed(store: Store, run: Run, graph: Graph) -> list[Changed]:
+    """The templates that the run has used and that are others now; each text once."""
+    found: dict[tuple[str, str, str], Changed] = {}
+    for record in run.records.values():
+        declared = NodePath(record.node).declared
+        try:
+            owner, _ = find_node(graph, declared)
+        except InputError:
+            continue  # the graph has no such node any more
+        for exchange in record.exchanges[:1]:
+            now = owner.prompts.sources(exchange.prompt)
+            for name, then in (await store.prompt(exchange.prompt_hash) or {}).items():
+                key = (name, then, now.get(name, ""))
+                if then != now.get(name, "") and key not in found:
+                    found[key] = Changed(name, declared, difference_html(then, now.get(name, "")))
+    return [*found.values()]
 
 
 def _templates(graph: Graph) -> list[Template]:

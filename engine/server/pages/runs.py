@@ -30,7 +30,6 @@ from ...testing.keep import keep_case
 from ...testing.snapshots import SUFFIX
 from ...view.compare import Comparison, compare_with_previous, compare_with_run, compare_with_today
 from ...view.difference import calls_difference_html
-from ...view.drawing import graph_svg
 from ...view.origins import run_origins
 from ...view.report import node_html
 from ...view.timeline import timeline_html
@@ -48,7 +47,7 @@ from ..api_runs import (
 )
 from ..api_sessions import OFFSET
 from ..server import Server, server_of
-from .chat import is_live, states_of
+from .chat import drawing_of, is_live
 from .page import (
     PAGE,
     UserQuery,
@@ -144,7 +143,7 @@ async def show_run(request: Request) -> Response:
         "run": run,
         "timeline": timeline_html(page, link=to_node),
         "node": await _node(request, run, query.node) if query.node is not None else None,
-        "drawing": graph_svg(runner.graph, states_of(run), link=to_node) if runner else "",
+        "drawing": drawing_of(runner.graph, run, to_node) if runner else "",
         "is_live": is_live(server, run),
         "is_served": runner is not None,
         "case_file": _case_file(server, runner),
@@ -216,7 +215,7 @@ async def compare(request: Request) -> Response:
     if record is None:
         raise NotFound(f"run {run.run_id!r} has no record of a node {query.node!r}")
     runner = server.runners.get(run.turn.graph)
-    graph = runner.graph if runner is not None else None
+    prepared = runner.prepared if runner is not None else None
     found: Comparison | None = None
     note = ""
     if query.to == "today":
@@ -224,10 +223,10 @@ async def compare(request: Request) -> Response:
     elif query.to == "run":
         reference = RunReference(query.other or "", run.user_id, None)
         other = await reference.load(store)
-        found = await compare_with_run(other, run, record.node, store, graph)
+        found = await compare_with_run(other, run, record.node, store, prepared)
     else:
         try:
-            found = await compare_with_previous(run, record.node, store, graph)
+            found = await compare_with_previous(run, record.node, store, prepared)
         except NotFound as error:  # as in the first turn: there is nothing wrong
             note = str(error)
     values = {
@@ -285,7 +284,8 @@ async def _node(request: Request, run: Run, path: str) -> ShownNode:
         near = closest(path, known)
         hint = f"did you mean {near!r}?" if near else "its page lists those that it has"
         raise NotFound(f"run {run.run_id!r} has no record of a node {path!r}; {hint}")
-    origins = await run_origins(run, server.store, graph, nodes=[record.node])
+    prepared = runner.prepared if runner is not None else None
+    origins = await run_origins(run, server.store, prepared, nodes=[record.node])
     details = node_html(record, origins.get(record.node, ()))
     changes = await _changes(run, record, server.store, graph.state if graph is not None else {})
     template = _template(runner, record.node) if runner is not None else ""

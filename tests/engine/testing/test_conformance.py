@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 import teamgraph.testing
 from teamgraph import (
+    JSON,
     Change,
     Head,
     Hit,
@@ -139,6 +140,17 @@ class SharesAttachments(MemoryStore):
         return next((data for data in found if data is not None), None)
 
 
+class RemovesNoState(MemoryStore):
+    async def set_state(
+        self, key: SessionKey, values: Mapping[str, JSON], *, remove: Collection[str] = ()
+    ) -> bool:
+        return await super().set_state(key, values)
+
+
+class SetsNoState(MemoryStore):
+    set_state = None  # type: ignore[assignment]  # it has no such method
+
+
 class HasNoRoom(MemoryStore):
     put_attachment = None  # type: ignore[assignment]  # it has no such method
 
@@ -158,10 +170,11 @@ BROKEN: Mapping[type[MemoryStore], str] = {
     TakesEmptyIds: "test_empty_ids_are_refused",
     MovesForAFailedRun: "test_turns_are_the_newest_oldest_first",
     SharesAttachments: "test_an_attachment_is_read_in_its_session_alone",
+    RemovesNoState: "test_state_is_set_and_removed_outside_of_a_turn",
 }
-# It opens no session under an empty id, attaches nothing, and holds nothing against the words of a
-# system message.
-BEYOND_THE_MACHINE = (TakesEmptyIds, SharesAttachments)
+# It opens no session under an empty id, attaches nothing, holds nothing against the words of a
+# system message, and takes seconds until it removes a key that is there.
+BEYOND_THE_MACHINE = (TakesEmptyIds, SharesAttachments, RemovesNoState)
 
 
 def kit_of(broken: type[MemoryStore]) -> StoreConformance:
@@ -183,6 +196,16 @@ def test_a_store_without_room_for_attachments_skips_their_tests(tmp_path: Path) 
     kit = kit_of(HasNoRoom)
     with pytest.raises(pytest.skip.Exception, match="no room for attachments"):
         kit.test_an_attachment_is_read_in_its_session_alone(StoreOpener(kit.open_store, tmp_path))
+
+
+def test_a_store_that_sets_no_state_is_tested_without_it(tmp_path: Path) -> None:
+    kit = kit_of(SetsNoState)
+    kit.examples = 2  # type: ignore[misc]  # of this one object
+    kit.test_any_operations_in_any_order_do_what_the_model_does(
+        StoreOpener(kit.open_store, tmp_path)
+    )
+    with pytest.raises(pytest.skip.Exception, match="changes state only with a turn"):
+        kit.test_state_is_set_and_removed_outside_of_a_turn(StoreOpener(kit.open_store, tmp_path))
 
 
 @pytest.mark.parametrize(("broken", "test"), BROKEN.items())

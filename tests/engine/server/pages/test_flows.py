@@ -289,3 +289,26 @@ def test_lists_are_paged(browse: Open) -> None:
         assert (first in second.text, last in second.text) == (False, True), path
         (newer,) = [each for each in second.all("a") if each.attributes.get("rel") == "prev"]
         assert browser.open(newer.attributes["href"]).text == page.text
+
+
+def test_a_large_run_is_paged_and_drawn_on_its_own_page(browse: Open) -> None:
+    many = {f"n{number}": Member(role="Say") for number in range(101)}
+    graph = Graph(name="large", model="echo", nodes=many, output=["n0"])
+    store = MemoryStore()
+    Runner(graph, store=store, model=ScriptedModel(["x"] * 101)).run("hi", session_id="s")
+    browser = browse(graph, store=store)
+    page = browser.open("/chat?session_id=s")
+    page = browser.open(next(each for each in page.links if each.startswith("/run?")))
+    seen = 0
+    while True:
+        assert not page.all("svg") or page.html.count("<svg") == len(page.all("tr")) - 1
+        assert 'class="graph"' not in page.html
+        seen += len(page.all("tr")) - 1
+        older = [each for each in page.all("a") if each.attributes.get("rel") == "next"]
+        if not older:
+            break
+        assert len(page.all("tr")) == 21
+        page = browser.open(older[0].attributes["href"])
+    assert seen == 101
+    drawn = next(each for each in page.all("a") if each.text == "The drawing of the graph")
+    assert 'class="graph"' in browser.open(drawn.attributes["href"]).html

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
 from teamgraph.nodes import HistoryLoader, Member, Router, SubGraph
 from tests.engine.server.pages.conftest import Open
@@ -68,3 +70,64 @@ def test_prompts_are_rendered_for_a_message_a_route_and_a_session(browse: Open) 
     assert "has no session 't'" in browser.send(form, message="hi", session_id="t").text
     wrong = browser.send(form, message="hi", **{"assume:way": "shore"})
     assert "has no route 'shore'" in wrong.text
+
+
+GRAPH = """\
+name: shop
+model: echo
+nodes:
+  writer: {prompt: "You sell. {% if input.message == 'no' %}Never{% else %}Yes{% endif %}\\n"}
+"""
+CASES = """\
+graph: shop.yaml
+cases:
+  a yes: {input: "hi", expect: {writer: {contains: ["Yes"]}}, snapshot: false}
+  a snapshot: {input: "hi"}
+  a mistake: {input: "hi", expect: {writer: {contains: ["Maybe"]}}, snapshot: false}
+"""
+
+
+def test_the_cases_of_a_graph_are_checked_and_say_which_branches_they_miss(
+    browse: Open, tmp_path: Path
+) -> None:
+    for name, text in {
+        "shop.yaml": GRAPH,
+        "shop.prompts.yaml": CASES,
+        "other.prompts.yaml": "graph: elsewhere.yaml\ncases: {}\n",
+        "broken.prompts.yaml": "graph: [\n",
+        "wrong.prompts.yaml": "graph: shop.yaml\ncase: {}\n",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    graph = Graph.load(tmp_path / "shop.yaml")
+    browser = browse(graph, project=tmp_path)
+    page = browser.open("/prompts?graph=shop")
+    link = next(each for each in page.all("a") if each.text == "Check the cases of this graph")
+    checked = browser.open(link.attributes["href"].partition("#")[0])
+    items = {" ".join(each.text.split()) for each in checked.all("li")}
+    assert "shop.prompts.yaml:3 a yes: passes" in items
+    assert any(each.startswith("shop.prompts.yaml:4 a snapshot: wrong") for each in items)
+    assert any("'Maybe' is missing" in each for each in items)
+    assert any(each.startswith("wrong.prompts.yaml : wrong") for each in items)
+    assert "4 cases in the project; they render 67 %" in " ".join(checked.text.split())
+    assert any(each.endswith(":1:14 if taken") for each in items)
+    assert not list(tmp_path.glob("__prompts__/**/*.md"))
+    assert "Check the cases" not in browse(graph).open("/prompts?graph=shop").text
+
+
+def test_the_templates_that_have_changed_since_the_last_run_are_shown(browse: Open) -> None:
+    def shop(*names: str, text: str) -> Graph:
+        nodes = {name: Member(prompt=f"{text} {name} {{{{ input.message }}}}\n") for name in names}
+        return Graph(name="shop", model="echo", nodes=nodes, output=[names[-1]])
+
+    store, before = MemoryStore(), shop("gone", "writer", text="Sell")
+    Runner(INNER_SHOP, store=store, model=ScriptedModel("x")).run("hi", user_id="ada")
+    Runner(before, store=store, model=ScriptedModel(["x"] * 2)).run("hi", user_id="ada")
+    same = browse(before, store=store).open("/prompts?user_id=ada")
+    assert "No template that it used has changed since" in same.text
+    page = browse(shop("writer", text="Give"), store=store).open("/prompts?user_id=ada")
+    assert [each.text for each in page.all("ins")] == ["Give"]
+    assert [each.text for each in page.all("del")] == ["Sell"]
+    assert "There is no run of this graph without a user" in browse(before).open("/prompts").text
+
+
+INNER_SHOP = Graph(name="other", model="echo", nodes={"m": Member(role="Say")})
