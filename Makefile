@@ -60,7 +60,7 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*')
+	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*,*/dispatch/*')
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -77,11 +77,11 @@ clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-distributed: $(DEV) ## the tests of PostgreSQL, which this installs with apt where it is missing
+distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
 	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
-		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py $(ARGS)
-	@$(BIN)/python -m tests.faults postgres --short
+		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py tests/engine/dispatch $(ARGS)
+	@$(BIN)/python -m tests.faults postgres distributed --short
 
 browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
 	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)

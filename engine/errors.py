@@ -14,6 +14,7 @@
     │   ├── DamagedStore     stored data was changed from outside or truncated
     │   ├── UnknownVersion   the store was written by a newer teamgraph
     │   ├── SessionBusy      another run has the lease of the session, or waits for a person
+    │   │   └── QueueFull    too many turns wait for workers (`.waiting`)
     │   └── Conflict         the session changed, or was deleted, during the run
     ├── NotFound             there is no such session, run or node
     └── RunError             a run did not finish (`.run` has its records)
@@ -211,6 +212,17 @@ class UnknownVersion(StoreError):
 
 class SessionBusy(StoreError):
     """Another run has the session, and the policy is not to wait for it, or it waits itself."""
+
+
+class QueueFull(SessionBusy):
+    """More turns wait for workers than may; `waiting` is how many may. Submit it again later."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} turns wait in the queue, and no more are taken; submit this one again "
+            "later, or start more workers"
+        )
+        self.waiting = waiting
 
 
 class Conflict(StoreError):

@@ -13,7 +13,8 @@ from .engine.dispatch.in_process import InProcessDispatcher
 from .engine.dispatch.protocol import Dispatcher, Submission
 
 if TYPE_CHECKING:
-    from .engine.dispatch.dbos import DBOSDispatcher, QueueFull
+    from .engine.dispatch.dbos import DBOSDispatcher
+    from .engine.dispatch.dispatched import DispatchedRunner
     from .engine.dispatch.worker import Worker
 else:
 
@@ -33,13 +34,17 @@ else:
         return globals().setdefault(name, found)
 
 
-_MODULES = {"DBOSDispatcher": "dbos", "QueueFull": "dbos", "Worker": "worker"}
+_MODULES = {
+    "DBOSDispatcher": "dbos",
+    "DispatchedRunner": "dispatched",
+    "Worker": "worker",
+}
 
 __all__ = [
     "DBOSDispatcher",
+    "DispatchedRunner",
     "Dispatcher",
     "InProcessDispatcher",
-    "QueueFull",
     "Submission",
     "Worker",
 ]

@@ -9,8 +9,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,14 @@ from ..imports import resolve
 from .command import command
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
+from .worker import DsnOption, database, needs_extra
 
 if TYPE_CHECKING:
     from ..errors import Problem
     from ..graph.graph import Graph
+    from ..run.runner import Runner
     from ..server.access import Auth
+    from ..session.store import Store
 
 app = typer.Typer(add_completion=False)
 TOKEN = "TEAMGRAPH_TOKEN"  # noqa: S105  the name of a variable
@@ -154,8 +157,31 @@ class MCPOptions:
             raise InputError(f"--mcp-stdio: nothing is served over HTTP; leave out {listed(given)}")
 
 
+@dataclass(frozen=True, slots=True)
+class DispatchOptions:
+    """Whether workers run the turns."""
+
+    dispatch: Annotated[
+        bool,
+        typer.Option(
+            "--dispatch", help="Put turns into the queue of --dsn, for workers.", show_default=False
+        ),
+    ] = False
+    dsn: DsnOption = None
+
+    def database(self, mcp_options: MCPOptions) -> str | None:
+        """The database of the queue, None without --dispatch; raises `InputError`."""
+        if self.dispatch and mcp_options.mcp_stdio:
+            raise InputError(
+                "--dispatch: tools over standard input run here; leave one of them out"
+            )
+        if not self.dispatch and self.dsn is not None:
+            raise InputError("--dsn is for --dispatch; add it, or name the store with --store")
+        return database(self.dsn) if self.dispatch else None
+
+
 @command(app)
-def serve(
+def serve(  # noqa: PLR0913, PLR0917  groups of options
     graphs: Annotated[
         list[Path],
         typer.Argument(metavar="GRAPH...", help="The graph files.", show_default=False),
@@ -165,6 +191,7 @@ def serve(
     access: AccessOptions,
     listening: ListenOptions,
     mcp_options: MCPOptions,
+    dispatch_options: DispatchOptions,
 ) -> None:
     """Serve graphs over HTTP: runs, event streams, sessions and prompts (docs/serve.md).
 
@@ -174,13 +201,15 @@ def serve(
     $ teamgraph serve team.yaml
     $ teamgraph serve team.yaml --host 0.0.0.0 --allow-host team.example.com
     $ teamgraph serve team.yaml --mcp-stdio
+    $ teamgraph serve team.yaml --dispatch --dsn postgresql://team@db:5432/team
     """
+    dsn = dispatch_options.database(mcp_options)
     if mcp_options.mcp_stdio:
         mcp_options.check(access, listening)
     else:
         access.check(listening.host)
     loaded = [graph_options.load(graph) for graph in graphs]
-    for graph in loaded:
+    for graph in loaded if dsn is None else ():
         runner_options.begin_import(graph)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("teamgraph.server").setLevel(logging.INFO)
@@ -197,7 +226,9 @@ def serve(
         asyncio.run(_serve_stdio(loaded, runner_options))
     else:
         mcp = mcp_options.mcp
-        work = serve_graphs(loaded, runner_options, access, listening, announce=announce, mcp=mcp)
+        work = serve_graphs(
+            loaded, runner_options, access, listening, announce=announce, mcp=mcp, dsn=dsn
+        )
         asyncio.run(work)
 
 
@@ -219,8 +250,9 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
     broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
     project: Path | None = None,
     mcp: bool = False,
+    dsn: str | None = None,
 ) -> None:
-    """Serve until a signal.
+    """Serve until a signal; with `dsn` workers on that database run the turns.
 
     `announce` is called once it listens, with its address, its token, and a function that makes
     the path of a login that is good once. Raises `InputError` if the extra is not installed, or
@@ -233,9 +265,9 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
         from ..server.listen import address_of, bind, server_for
         from ..server.pages.login import login_path
     limits = Limits()
-    async with runner_options.open() as store:
+    async with _runners(graphs, runner_options, dsn) as (store, runners):
         app = create_app(
-            [runner_options.runner(graph, store) for graph in graphs],
+            runners,
             store=store,
             token=access.new_token(),
             auth=access.auth_function(),
@@ -257,6 +289,29 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _ignore)
             await server.serve(sockets=[bound])
+
+
+@asynccontextmanager
+async def _runners(
+    graphs: Sequence[Graph], runner_options: RunnerOptions, dsn: str | None
+) -> AsyncGenerator[tuple[Store, list[Runner]]]:
+    """The store and the runners, which submit turns to workers if a database is named."""
+    if dsn is None:
+        async with runner_options.open() as store:
+            yield store, [runner_options.runner(graph, store) for graph in graphs]
+        return
+    try:
+        from ..dispatch.dbos import DBOSDispatcher
+        from ..dispatch.dispatched import DispatchedRunner
+    except ModuleNotFoundError as error:
+        raise needs_extra("serve --dispatch", error) from error
+    dispatcher = DBOSDispatcher(dsn)
+    try:
+        await dispatcher.open()
+        plain = [runner_options.with_default(graph) for graph in graphs]
+        yield dispatcher.store, [DispatchedRunner(graph, dispatcher) for graph in plain]
+    finally:
+        await dispatcher.close()
 
 
 @contextmanager

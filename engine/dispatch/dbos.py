@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..blocking import call_in_thread
-from ..errors import InputError, NotFound, SessionBusy, StoreError
+from ..errors import InputError, NotFound, QueueFull, SessionBusy, StoreError
 from ..events import Event
 from ..records import Run
 from ..run.resume import RunReference
@@ -28,17 +28,6 @@ from .turns import SubmittedTurn, TurnTable, dump_submission, read_events, workf
 
 WAITING = 10_000
 """Turns that may wait in all queues before more are refused."""
-
-
-class QueueFull(SessionBusy):
-    """More turns wait than may; `waiting` is how many may. Submit it again later."""
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(
-            f"{waiting} turns wait in the queue, and no more are taken; submit this one again "
-            "later, or start more workers"
-        )
-        self.waiting = waiting
 
 
 class DBOSDispatcher:

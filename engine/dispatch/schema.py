@@ -148,10 +148,11 @@ CREATE FUNCTION {s}.is_live(of_bundle text) RETURNS boolean LANGUAGE sql STABLE 
 $$;
 
 CREATE FUNCTION {s}.append_events(
-    of_turn bigint, of_execution uuid, many int, new_batch bytea, OUT last bigint
+    of_turn bigint, of_execution uuid, many int, new_batch bytea, goes_on boolean, OUT last bigint
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE {s}.turns SET events = events + many
+    UPDATE {s}.turns SET events = events + many,
+            attempts = CASE WHEN goes_on THEN 1 ELSE attempts END
         WHERE id = of_turn AND execution = of_execution AND state = 'running'
         RETURNING events INTO last;
     IF FOUND THEN

@@ -80,7 +80,7 @@ class Membership:
                     await self._look_after_others()
             except (StoreError, SQLAlchemyError, psycopg.Error) as error:
                 self._log("beat_failed", {"why": " ".join(str(error).split())})
-            await self._table.wait(bell)
+            await self._table.wait(bell, BEAT / 2)
 
     async def leave(self) -> None:
         """Remove this worker, whose turns have ended or were handed back.

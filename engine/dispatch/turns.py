@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from ..errors import InputError, NotFound, RunError, SessionBusy, StoreError, TeamgraphError
-from ..events import Event
+from ..events import Event, NodeFinished
 from ..messages import JSON, as_plain
 from ..records import SessionKey
 from ..run.resume import RunReference
@@ -27,8 +27,9 @@ from .schema import SCHEMA, migrate_turns
 
 T = TypeVar("T")
 
-POLL = 1.0
-"""Seconds after which whoever waits looks again, should a notification be lost."""
+POLL = 15.0
+"""Seconds after which whoever waits looks again; a connection that was cut rings all bells."""
+_PAUSE = 1.0
 SILENT = 15.0
 """Seconds without a heartbeat after which a worker is taken for dead."""
 CANCELS = -1
@@ -175,10 +176,14 @@ class TurnTable:
         return _turn(rows[0]) if rows else None
 
     async def append(self, turn: int, execution: UUID, events: Sequence[Event]) -> bool:
-        """Append events of an execution; false if the turn is another one's by now."""
+        """Append events of an execution; false if the turn is another one's by now.
+
+        If a node was finished the turn goes on, and earlier attempts count no more.
+        """
+        goes_on = any(isinstance(event, NodeFinished) and not event.replayed for event in events)
         rows = await self._query(
-            "SELECT {s}.append_events(%s, %s, %s, %s)",
-            [turn, execution, len(events), dump_events(events)],
+            "SELECT {s}.append_events(%s, %s, %s, %s, %s)",
+            [turn, execution, len(events), dump_events(events), goes_on],
         )
         return rows[0][0] is not None
 
@@ -252,10 +257,10 @@ class TurnTable:
         self.listen()
         return self._bells.setdefault(turn, asyncio.Event())
 
-    async def wait(self, bell: asyncio.Event) -> None:
+    async def wait(self, bell: asyncio.Event, seconds: float = POLL) -> None:
         """Wait until a bell rings, or for so long that it is worth a look."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(seconds):
                 await bell.wait()
 
     def listen(self) -> None:
@@ -396,7 +401,7 @@ class TurnTable:
                         self._ring(turn)
                     async for notice in connection.notifies():
                         self._ring(int(notice.payload))
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(_PAUSE)
 
     def _ring(self, turn: int) -> None:
         if (bell := self._bells.pop(turn, None)) is not None:

@@ -65,7 +65,7 @@ from .takeover import Membership
 from .turns import SubmittedTurn, TurnTable, WorkerRow
 
 ATTEMPTS = 5
-"""Executions of a turn that may end with their worker; then it is a dead letter."""
+"""Executions in a row that may end with their worker, with no node done; then it is given up."""
 FLUSH = 0.06
 """Seconds for which events are gathered before they are written."""
 DEQUEUE = 0.1

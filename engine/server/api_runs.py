@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pydantic import Field
@@ -14,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..blocking import EventStream
-from ..errors import TeamgraphError
+from ..errors import NotFound, TeamgraphError
 from ..events import Listener, event_name
 from ..messages import JSON
-from ..records import Record, Run
+from ..records import Record, Run, SessionKey, Turn
 from ..run.cancel import cancel_run
 from ..run.json_forms import records_as_json, turn_as_json
 from ..run.resume import RunReference
@@ -40,6 +41,9 @@ from .openapi import Operation
 from .positions import Position
 from .runs import LiveRun, TellRun
 from .server import Server, server_of
+
+if TYPE_CHECKING:
+    from ..dispatch.dbos import DBOSDispatcher
 
 STOPPING = 5.0
 """Seconds that the response to a cancellation waits for the end of the run."""
@@ -145,6 +149,9 @@ async def start_run(request: Request) -> Response:
 async def show_run(request: Request) -> Response:
     """Show a run with the outcome of each node."""
     query = read_query(request, ShowQuery)
+    queued = await _queued(request, query)
+    if queued is not None:
+        return json_response(queued)
     run = await _stored(request, query)
     if query.prompts:
         return json_response(records_as_json(run, [*run.records], prompts=True))
@@ -280,6 +287,9 @@ async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
     """The run as it is stored once it was asked to stop, and has, or `STOPPING` is over."""
     server, user_id = server_of(request), caller(request).user(whose.user_id)
     reference = RunReference(run_id, user_id, whose.session_id)
+    if server.dispatcher is not None:
+        await server.dispatcher.cancel(reference)
+        return await until_disconnect(request, server.dispatcher.result(reference))
     run = await cancel_run(server.store, reference)
     live = server.runs.live(user_id, run_id)
     if live is not None:
@@ -327,10 +337,57 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
     live = server.runs.live(user_id, path_parameter(request, "run_id"))
     if live is not None and (not live.is_ended or live.status == "done"):
         return live
+    if server.dispatcher is not None:
+        return await _shared(request, query, server.dispatcher, live)
     run = await _stored(request, query)
     if live is not None and live.status == run.status:
         return live
     return await server.runs.open(run, _reopened(server, run))
+
+
+async def _shared(
+    request: Request, query: RunQuery, dispatcher: DBOSDispatcher, live: LiveRun | None
+) -> LiveRun:
+    """A run that workers execute, with its events; as it is stored once these are dropped."""
+    user_id = caller(request).user(query.user_id)
+    reference = RunReference(path_parameter(request, "run_id"), user_id, query.session_id)
+    try:
+        status = await dispatcher.status(reference)
+    except NotFound:
+        run = await _stored(request, query)
+        return await server_of(request).runs.open(run, partial(_tell_stored, run))
+    if live is not None and live.status == status:
+        return live
+    stub = Run(SessionKey(user_id, query.session_id or ""), Turn(reference.run_id, ""))
+    return await server_of(request).runs.open(
+        stub, partial(_tell_dispatched, dispatcher, reference, stub)
+    )
+
+
+async def _tell_dispatched(
+    dispatcher: DBOSDispatcher, reference: RunReference, run: Run, listener: Listener
+) -> Run:
+    """Tell the events of a run that workers execute, to the last one."""
+    async with aclosing(dispatcher.events(reference)) as events:
+        async for event in events:
+            listener(event)
+            run = getattr(event, "run", run)
+    return run
+
+
+async def _queued(request: Request, query: ShowQuery) -> dict[str, JSON] | None:
+    """What is told of a run that waits for a worker; None if it has begun."""
+    dispatcher = server_of(request).dispatcher
+    if dispatcher is None:
+        return None
+    user_id = caller(request).user(query.user_id)
+    reference = RunReference(path_parameter(request, "run_id"), user_id, query.session_id)
+    with suppress(NotFound):
+        turn = await dispatcher.find(reference)
+        if turn.state == "queued" and turn.submission is not None and turn.submission.begins:
+            session_id = turn.submission.key.session_id
+            return {"run_id": reference.run_id, "session_id": session_id, "status": "queued"}
+    return None
 
 
 def _reopened(server: Server, run: Run) -> TellRun:

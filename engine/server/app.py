@@ -38,6 +38,8 @@ from .telemetry import ServerMetrics, Telemetry, error_response
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
+    from ..dispatch.dbos import DBOSDispatcher
+
 OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
 """The native API."""
 
@@ -74,8 +76,9 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     log may have messages of errors, which may quote users. With `mcp` the graphs are also tools of
     an MCP server at `/mcp`, which needs the extra `mcp`. The pages show `broken`, the problems of
     graph files that cannot be loaded, by name. They keep runs as cases in `*.prompts.yaml` files of
-    the folder `project`, and nowhere without it. Raises `InputError` if two graphs have the same
-    name, or runners several stores.
+    the folder `project`, and nowhere without it. Where the runners are `DispatchedRunner`s, all of
+    one dispatcher, workers run the turns, which go on whoever reads them. Raises `InputError` if
+    two graphs have the same name, or runners several stores.
     """
     if token == "":
         raise InputError("token is empty; give a long random text, or None for no token")
@@ -83,7 +86,9 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
     limits = limits or Limits()
     respond = page_or_json if ui else error_response
     tools: Starlette = _mcp().mcp_app(runners) if mcp else Starlette()
-    runs = Runs(shared, grace=grace, limit=limits.events)
+    dispatcher: DBOSDispatcher | None
+    dispatcher = getattr(next(iter(runners.values()), None), "dispatcher", None)
+    runs = Runs(shared, grace=grace, limit=limits.events, is_shared=dispatcher is not None)
     metrics = ServerMetrics(lambda: len(runs.in_progress))
 
     @asynccontextmanager
@@ -123,7 +128,14 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
         lifespan=lifespan,
     )
     app.state.server = Server(
-        runners, shared, runs, limits, read_only, broken, None if project is None else Path(project)
+        runners,
+        shared,
+        runs,
+        limits,
+        read_only,
+        broken,
+        None if project is None else Path(project),
+        dispatcher,
     )
     app.state.token = None if auth is not None else token  # it is not asked for
     app.state.login_codes = dict[str, float]()

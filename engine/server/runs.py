@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import NamedTuple, TypeAlias, cast
 from uuid import uuid4
 
@@ -55,15 +57,20 @@ _NOTED = frozenset(
 """The events that a run itself has to know of."""
 
 
+def _number_of(known: tuple[Event, Position]) -> int:
+    return known[0].sequence
+
+
 class LiveRun:
     """One run in progress in this process, or one that ended a moment ago, with its events.
 
     `tell` runs it and tells a listener the events, of which at least the newest `limit` are kept;
     `before` are the records of an earlier try of the run. `key` and `run_id` are known once it has
-    begun, which `on_begun` is told.
+    begun, which `on_begun` is told. A run that `is_shared` is executed elsewhere, and its events
+    have the same numbers in all processes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a server knows of a run
         self,
         store: Store,
         tell: TellRun,
@@ -72,6 +79,7 @@ class LiveRun:
         limit: int,
         before: Iterable[Record] = (),
         on_begun: Callable[[LiveRun], object],
+        is_shared: bool = False,
     ) -> None:
         self.key = SessionKey(None, "")
         self.run_id = ""
@@ -79,8 +87,10 @@ class LiveRun:
         self._grace = grace
         self._limit = limit
         self._on_begun = on_begun
+        self._is_shared = is_shared
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[tuple[Event, Position]] = []
+        self._dropped = 0
         self._known = Position(0, uuid4().hex[:8])
         self._told: set[str] = set()
         self._ended = asyncio.Event()
@@ -170,6 +180,8 @@ class LiveRun:
 
     def hand_back(self) -> None:
         """Stop executing the run, and leave it as it is stored, to be resumed."""
+        if self._is_shared:
+            self.task.cancel()
         WATCHER.interrupt(self._store, self.key, self.run_id, hand_back=True)
 
     def _end(self, task: asyncio.Task[Run]) -> None:
@@ -184,10 +196,14 @@ class LiveRun:
 
     def _add(self, event: Event) -> None:
         """Keep an event, and what the client knows that has it: the number in that is not set."""
+        if self._is_shared and not self._events:
+            stream = sha256(event.run_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            self._known = Position(0, stream)
         if type(event) in _NOTED:
             self._note(event)
         self._events.append((event, self._known))
         if len(self._events) > 2 * self._limit:
+            self._dropped = self._events[self._limit - 1][0].sequence
             del self._events[: self._limit]
         self._notify()
 
@@ -202,6 +218,7 @@ class LiveRun:
                 self._tell(self._finished)
             case RunFinished() | RunFailed() | RunCancelled() | RunWaiting():
                 self._run = event.run
+                self.run_id, self.key = event.run.run_id, event.run.key
             case _:  # pragma: no cover
                 pass
 
@@ -230,15 +247,14 @@ class LiveRun:
 
     def _after(self, number: int) -> list[Numbered]:
         """The events after this number; raises `NotFound` if some of them are dropped."""
-        start = self._events[0][0].sequence if self._events else 1
-        if number + 1 < start:
+        if number < self._dropped:
             raise NotFound(
-                f"run {self.run_id!r}: its first {start - 1} events are not kept any more, and "
+                f"run {self.run_id!r}: its first {self._dropped} events are not kept any more, and "
                 f"only {number} were read; read the run itself: GET /api/runs/{self.run_id}"
             )
         return [
             Numbered(event.sequence, event, known.at(event.sequence))
-            for event, known in self._events[number + 1 - start :]
+            for event, known in self._events[bisect_right(self._events, number, key=_number_of) :]
         ]
 
     @contextmanager
@@ -270,11 +286,12 @@ class Runs:
     """The live runs of this process, by their users and ids.
 
     `grace` are the seconds after which a run that nobody reads is cancelled, `limit` is how many of
-    its newest events are kept.
+    its newest events are kept. Runs that are shared go on elsewhere, whoever reads them here.
     """
 
-    def __init__(self, store: Store, *, grace: float, limit: int) -> None:
+    def __init__(self, store: Store, *, grace: float, limit: int, is_shared: bool = False) -> None:
         self._store = store
+        self._is_shared = is_shared
         self._grace = grace
         self._limit = limit
         self._live: dict[tuple[str | None, str], LiveRun] = {}
@@ -301,13 +318,15 @@ class Runs:
         those of the server); 0 is at once, and infinity never. `before` are the records of an
         earlier try of it.
         """
+        grace = math.inf if self._is_shared else self._grace if grace is None else grace
         live = LiveRun(
             self._store,
             tell,
-            grace=self._grace if grace is None else grace,
+            grace=grace,
             limit=self._limit,
             before=before,
             on_begun=self._keep,
+            is_shared=self._is_shared,
         )
         self._starting.add(live)
         live.task.add_done_callback(lambda _: self._keep_ended(live))
@@ -339,6 +358,7 @@ class Runs:
         for live in self._starting:
             live.task.cancel()
         if running:
+            patience = 0 if self._is_shared else patience
             _, late = await asyncio.wait(running, timeout=patience)
             for task in late:
                 running[task].hand_back()

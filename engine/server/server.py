@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -15,12 +15,15 @@ from ..session.store import Store
 from .limits import Limits
 from .runs import Runs
 
+if TYPE_CHECKING:
+    from ..dispatch.dbos import DBOSDispatcher
+
 
 class Server(Struct, frozen=True):
     """The runners by the names of their graphs, their one store, and the runs in progress.
 
     `broken` are the problems of graph files that cannot be served, by their names. `project` is the
-    folder below which pages write case files.
+    folder below which pages write case files. With a `dispatcher` workers run the turns.
     """
 
     runners: Mapping[str, Runner]
@@ -30,6 +33,7 @@ class Server(Struct, frozen=True):
     is_read_only: bool = False
     broken: Mapping[str, Sequence[Problem]] = {}
     project: Path | None = None
+    dispatcher: DBOSDispatcher | None = None
 
     def runner(self, graph: str) -> Runner:
         """The runner of a graph; raises `NotFound` with the name that was meant."""

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import TeamgraphError
+from ..errors import QueueFull, TeamgraphError
 from .errors import ErrorInfo, Refusal, error_json, info_of
 from .http import json_response
 
@@ -130,6 +130,8 @@ def error_response(scope: Scope, error: Exception) -> Response:
     """The response to a request that raised an error."""
     info = http_info_of(error)
     headers = error.headers if isinstance(error, Refusal | HTTPException) else None
+    if isinstance(error, QueueFull):
+        headers = {"Retry-After": "1"}
     return json_response(error_json(scope["path"], info), info.status, headers)
 
 

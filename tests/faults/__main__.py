@@ -27,6 +27,7 @@ from .databases import (
 )
 from .deletions import deletions
 from .descriptors import descriptors
+from .distributed import distributed
 from .forks import forks
 from .idle import idle
 from .imports import imports
@@ -89,6 +90,7 @@ FAULTS = {
     "mcp": Fault("an MCP server is killed during calls", mcp, 500, 40),
     "server": Fault("the server is killed amid streams", server, 500, 20),
     "idle": Fault("connections that send nothing", idle, 1_000, 50),
+    "distributed": Fault("workers over PostgreSQL are killed", distributed, 300, 12),
     "suspended": Fault("suspended and revived", suspended, 24, 2, impatient),
 }
 DATABASE_FAULTS = {

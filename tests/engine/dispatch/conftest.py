@@ -13,7 +13,10 @@ from teamgraph import Chunk, Graph, MemoryStore, PostgresStore, Reply, Request, 
 from teamgraph.dispatch import DBOSDispatcher, Dispatcher, InProcessDispatcher, Worker
 from teamgraph.errors import ModelError
 from teamgraph.nodes import HistoryLoader, Human, Member
+from tests.engine.cli.conftest import library, project
 from tests.postgres import postgres
+
+__all__ = ["library", "project"]
 
 Value = TypeVar("Value")
 

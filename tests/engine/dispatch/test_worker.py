@@ -13,11 +13,11 @@ import pytest
 from msgspec import structs
 
 from teamgraph import Graph, MemoryStore, PostgresStore, Runner, SessionKey, Turn
-from teamgraph.dispatch import DBOSDispatcher, QueueFull, Submission, Worker
+from teamgraph.dispatch import DBOSDispatcher, Submission, Worker
 from teamgraph.engine.dispatch.dbos_queue import JSONSerializer, check_processes, check_sessions
 from teamgraph.engine.dispatch.turns import TurnTable
 from teamgraph.engine.run.resume import RunReference
-from teamgraph.errors import InputError, NotFound, RunError, SessionBusy, StoreError
+from teamgraph.errors import InputError, NotFound, QueueFull, RunError, SessionBusy, StoreError
 from teamgraph.events import AnswerReset, NodeFinished, RunFinished
 from teamgraph.nodes import Member, Python
 from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
@@ -238,7 +238,7 @@ def test_a_turn_that_cannot_be_run_or_was_cancelled_meanwhile_ends_and_a_deleted
                 assert (await dispatcher.result(cut)).status == "cancelled"
                 await told.until("internal_error", 2)
                 while (await dispatcher.find(busy)).state != "running":
-                    await table.wait(table.bell(0))
+                    await table.wait(table.bell(0), 0.05)
                 waiting = asyncio.create_task(dispatcher.result(busy))
                 await dispatcher.cancel(busy)
                 assert (await waiting).status == "cancelled"

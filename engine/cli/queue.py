@@ -1,0 +1,130 @@
+"""`teamgraph queue`: the turns that wait in a database, and those that were given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .command import command, command_group
+from .options import JsonFlag, PageOptions
+from .output import Style, print_json, print_note, print_table
+from .worker import DsnOption, database, needs_extra
+
+if TYPE_CHECKING:
+    from ..dispatch.dbos import DBOSDispatcher
+
+app = command_group("Show the turns that wait for workers, and retry those that were given up.")
+_OPEN, _DEAD = ("queued", "running"), ("dead",)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """Which database."""
+
+    dsn: DsnOption = None
+
+
+@command(app)
+def depth(where: DatabaseOptions, *, json: JsonFlag = False) -> None:
+    """Count the turns that wait, run and were given up, for the graphs of each release."""
+    rows = asyncio.run(_depths(where))
+    if json:
+        print_json({"queues": rows})
+    elif rows:
+        columns = ("queue", "graphs", "live", "queued", "running", "dead", "oldest")
+        print_table(columns, [tuple(map(_cell, row.values())) for row in rows])
+    else:
+        print_note("nothing waits, and there is no worker")
+
+
+@command(app, "list")
+def list_turns(
+    where: DatabaseOptions,
+    page: PageOptions,
+    *,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Those that were given up.", show_default=False)
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """List the turns that wait or run, the oldest first, or those that were given up (--dead)."""
+    rows = asyncio.run(_listed(where, page, _DEAD if dead else _OPEN))
+    if json:
+        print_json({"turns": rows})
+    elif rows:
+        columns = ("number", "run", "session", "user", "graph", "state", "attempts", "waited")
+        shown = ("id", "run_id", "session_id", "user_id", "graph", "state", "attempts", "waited")
+        print_table(columns, [tuple(_cell(row[name]) for name in shown) for row in rows])
+    else:
+        print_note("there are none")
+
+
+@command(app)
+def retry(
+    where: DatabaseOptions,
+    *,
+    number: Annotated[
+        int, typer.Argument(metavar="NUMBER", help="As --dead lists it.", show_default=False)
+    ],
+) -> None:
+    """Put a turn that was given up back into the queue; its finished nodes are not run again."""
+    asyncio.run(_retry(where, number))
+    print_note(f"turn {number} is in the queue again", Style.SUCCESS)
+
+
+@asynccontextmanager
+async def opened(where: DatabaseOptions) -> AsyncGenerator[DBOSDispatcher]:
+    """The dispatcher of the database, closed afterwards."""
+    dsn = database(where.dsn)
+    try:
+        from ..dispatch.dbos import DBOSDispatcher
+    except ModuleNotFoundError as error:
+        raise needs_extra("queue", error) from error
+    dispatcher = DBOSDispatcher(dsn, connections=2)
+    try:
+        await dispatcher.open()
+        yield dispatcher
+    finally:
+        await dispatcher.close()
+
+
+async def _depths(where: DatabaseOptions) -> list[dict[str, object]]:
+    from ..dispatch.turns import as_json
+
+    async with opened(where) as dispatcher:
+        return [{**as_json(row)} for row in await dispatcher.table.depths()]
+
+
+async def _listed(
+    where: DatabaseOptions, page: PageOptions, states: tuple[str, ...]
+) -> list[dict[str, object]]:
+    from ..dispatch.turns import as_json
+
+    async with opened(where) as dispatcher:
+        rows = await dispatcher.table.listed(states, limit=page.limit, offset=page.offset)
+        return [{**as_json(row)} for row in rows]
+
+
+async def _retry(where: DatabaseOptions, number: int) -> None:
+    async with opened(where) as dispatcher:
+        await dispatcher.retry(number)
+
+
+def _cell(value: object) -> str:
+    """A value in a table."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.0f} s"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
