@@ -205,7 +205,8 @@ class Worker:
         try:
             error = await execution.tell(_continued(source, told, submission))
         finally:
-            del self._running[turn.id]
+            if self._running.get(turn.id) is execution:  # pragma: no branch - it may be back here
+                del self._running[turn.id]
         if execution.is_lost:
             self._log("fenced", {"turn": turn.id, "why": "another worker has taken it over"})
         elif execution.is_handed_back:
