@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request, cookie_parser
@@ -125,7 +125,8 @@ class Access:
         origin = headers.get("origin")
         if origin in self._origins:
             return origin
-        is_own = origin is None or urlsplit(origin).netloc.lower() == headers["host"].lower()
+        host = headers.get("host", "").lower()
+        is_own = origin is None or origin.lower() in (f"http://{host}", f"https://{host}")
         is_foreign_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if scope["method"] not in _READS and (not is_own or (is_foreign_site and origin is None)):
             raise Refusal(

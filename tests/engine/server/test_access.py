@@ -34,6 +34,7 @@ REFUSED = {
     "a foreign host": (SHOW, {"Host": "evil.example"}, 421, "unknown_host"),
     "a foreign IPv6 host": (SHOW, {"Host": "[::2]"}, 421, "unknown_host"),
     "a foreign origin": (START, {"Origin": "https://evil.example"}, 403, "foreign_origin"),
+    "an origin that is none": (START, {"Origin": "http://["}, 403, "foreign_origin"),
     "no origin": (START, {"Origin": "null"}, 403, "foreign_origin"),
     "a foreign site": (START, {"Sec-Fetch-Site": "cross-site"}, 403, "foreign_origin"),
     "10 000 header bytes": (SHOW, {"X-Long": "x" * 10_000}, 431, "headers_too_large"),
