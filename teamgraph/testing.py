@@ -5,6 +5,10 @@ The pytest plug-in (prompt snapshots) needs no import: pytest loads it by its en
 
 from __future__ import annotations
 
-from .engine.testing.conformance import StoreConformance
+try:
+    from .engine.testing.conformance import StoreConformance
+except ImportError as error:
+    _TEXT = "teamgraph.testing needs the extra `testing`: pip install 'teamgraph[testing]'"
+    raise ImportError(_TEXT) from error
 
 __all__ = ["StoreConformance"]

@@ -133,3 +133,15 @@ def test_every_name_has_a_docstring_of_its_own_that_is_a_sentence(package: Modul
         assert first.endswith((".", ":")), f"{package.__name__}.{name}: {first!r}"
         assert len(first.split()) > MIN_WORDS, f"{package.__name__}.{name}: {first!r}"
         assert not first.lower().startswith(("the same", "see ")), f"{package.__name__}.{name}"
+
+
+def test_without_pytest_the_door_of_the_tests_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [*sys.modules]:
+        if name == "teamgraph.testing" or name.startswith("teamgraph.engine.testing.conformance"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    words = r"the extra `testing`: pip install 'teamgraph\[testing\]'"
+    with pytest.raises(ImportError, match=words):
+        import_module("teamgraph.testing")

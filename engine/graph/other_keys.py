@@ -66,6 +66,7 @@ GRAPH_KEYS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("tools", "toolsets"), "tools belong to a node: `nodes: {ID: {tools: [...]}}`"),
     **dict.fromkeys(("stream", "streaming"), _STREAM),
+    "cases": "this is a case file, not a graph: run pytest on it",
     "environment": "the variable of a key is the model's: `model: {id: ..., api_key_env: ...}`",
     "title": "name",
     "retries": "retry",

@@ -513,8 +513,13 @@ def _answering(
     if leaves:
         which = f"{listed(leaves)} could all answer"
         one, several = leaves[-1], ", ".join(leaves[:2])
-    text = f"{which}; name the one that does: `output: {one}`, or several in order of "
-    text += f"preference: `output: [{several}]`"
+    routed = {edge.target for edge in edges if edge.kind == "route"}
+    if leaves and routed.issuperset(leaves):  # the others are skipped, so one alone is too few
+        text = f"{which}, and a router chooses; name them in order of preference: "
+        text += f"`output: [{', '.join(leaves)}]`"
+    else:
+        text = f"{which}; name the one that does: `output: {one}`, or several in order of "
+        text += f"preference: `output: [{several}]`"
     return (), [Problem("G015", text, path=("output",))]
 
 

@@ -410,19 +410,21 @@ def test_a_node_whose_output_is_used_by_another_is_no_answer(
     assert Graph(name="x", nodes=nodes).answering == (answering,)
 
 
-def test_of_two_leaves_either_may_be_named_and_the_advice_is_valid() -> None:
+def test_of_leaves_that_a_router_chooses_all_are_advised_and_the_advice_is_valid() -> None:
     nodes = {
-        "router": Router(routes={"tech": "Technical", "write": "The rest"}),
+        "router": Router(routes={"tech": "Technical", "write": "Letters", "rest": "The rest"}),
         "tech": Member(),
         "write": Member(),
+        "rest": Member(),
     }
     with pytest.raises(DefinitionError) as caught:
         Graph(name="x", nodes=nodes)
     (problem,) = caught.value.problems
-    assert problem.message.startswith("tech, write could all answer")
-    for advised in re.findall(r"`output: (.*?)`", problem.message):
-        output = advised.strip("[]").split(", ")
-        assert Graph(name="x", nodes=nodes, output=output).answering == tuple(output)
+    assert problem.message.startswith("tech, write, rest could all answer")
+    # One alone leaves no answer when the router chooses another.
+    assert re.findall(r"`output: (.*?)`", problem.message) == ["[tech, write, rest]"]
+    output = ["tech", "write", "rest"]
+    assert Graph(name="x", nodes=nodes, output=output).answering == tuple(output)
 
 
 def test_what_may_answer_is_left_open_while_a_use_may_be_hidden() -> None:
