@@ -54,7 +54,12 @@ async def _killed(place: Path, names: list[str], moment: float, counts: Counts) 
     with bind("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
     running = _start(place, port)
-    streams = [asyncio.create_task(_read(port, "POST", "/api/runs", name)) for name in names]
+    begun = asyncio.Event()
+    streams = [
+        asyncio.create_task(_read(port, "POST", "/api/runs", name, begun=begun)) for name in names
+    ]
+    async with asyncio.timeout(60):
+        await begun.wait()  # a slow machine would be judged by nothing
     await asyncio.sleep(moment)
     running.kill()
     running.wait()
@@ -110,9 +115,15 @@ def _start(place: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 async def _read(
-    port: int, method: str, path: str, name: str, *, last: str | None = None
+    port: int,
+    method: str,
+    path: str,
+    name: str,
+    *,
+    last: str | None = None,
+    begun: asyncio.Event | None = None,
 ) -> list[dict[str, str]]:
-    """The events of a stream, until it ends or is cut."""
+    """The events of a stream, until it ends or is cut; the first sets `begun`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"message": "hi", "run_id": name, "session_id": name, "stream": True})
     content = body if method == "POST" else ""
@@ -130,6 +141,8 @@ async def _read(
             elif "data" in fields and line.strip() == b"":
                 events.append({"id": "", **fields})
                 fields = {}
+                if begun is not None:
+                    begun.set()
     except ConnectionError:  # it was killed
         pass
     writer.close()
