@@ -12,10 +12,11 @@ import re
 import stat
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Self, TypeAlias, cast
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from pydantic import Field
 
@@ -217,8 +218,21 @@ def _attachment(given: object, number: int) -> Attachment:
 
 
 def _from_url(url: str) -> Attachment:
-    name = Path(urlsplit(url).path).name or urlsplit(url).netloc
-    return Attachment(name=name, url=url)
+    parts = _split(url)
+    return Attachment(name=Path(parts.path).name or parts.netloc, url=url)
+
+
+def _split(url: object) -> SplitResult:
+    """The parts of a URL that can be passed on; raises `InputError`."""
+    if isinstance(url, str):
+        with suppress(ValueError):  # such as http://[
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https") and parts.hostname:
+                return parts
+    raise InputError(
+        f"attachment {str(url)[:60]!r} is no http or https URL, and no other can be passed on; "
+        "give the path of a file, or its bytes"
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -290,12 +304,7 @@ def _is_text(name: str) -> InputError:
 
 
 def _check_url(name: str, url: object, media_type: str) -> None:
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(
-            f"attachment {name!r}: {str(url)[:60]!r} is no http or https URL, and no other can be "
-            "passed on; give the path of a file, or its bytes"
-        )
+    parts = _split(url)
     if parts.password is not None or len(str(url)) > _MAX_URL:
         raise InputError(
             f"attachment {name!r}: the URL has a password or more than {_MAX_URL} characters; "

@@ -31,6 +31,7 @@ from .completion import complete_graphs, complete_models, complete_sessions, com
 from .output import Style, print_note
 
 if TYPE_CHECKING:
+    from ..events import Listener
     from ..graph.graph import Graph
     from ..graph.node import Node
     from ..models.recordings import Recorder, Replay
@@ -332,8 +333,8 @@ class RunnerOptions(StoreOptions, ModelOptions):
             other = "--record" if self.record else "--model"
             raise InputError(f"--replay asks no model and records nothing; leave out {other}")
 
-    def runner(self, graph: Graph, store: Store) -> Runner:
-        """A runner of the graph."""
+    def runner(self, graph: Graph, store: Store, listeners: Sequence[Listener] = ()) -> Runner:
+        """A runner of the graph, whose events the listeners get."""
         from ..run.runner import Runner
 
         model = self.recordings or self.model
@@ -343,6 +344,7 @@ class RunnerOptions(StoreOptions, ModelOptions):
             model=model,
             busy=self.busy,
             while_waiting=self.while_waiting,
+            listeners=listeners,
             allow_api_base=self.allowed_addresses() if model is self.model else (),
         )
 

@@ -24,9 +24,12 @@ from ..imports import resolve
 from .command import command
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
+from .trace import trace_listeners
 from .worker import DsnOption, database, needs_extra
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from ..errors import Problem
     from ..graph.graph import Graph
     from ..run.runner import Runner
@@ -147,13 +150,7 @@ class MCPOptions:
 
     def check(self, access: AccessOptions, listening: ListenOptions) -> None:
         """Raise `InputError` for options that mean nothing where nothing listens."""
-        given = ["--mcp"] if self.mcp else list[str]()
-        for options in (access, listening):
-            for field in fields(options):
-                value, name = getattr(options, field.name), field.name.replace("_", "-")
-                if value != field.default:
-                    given.append(f"--no-{name}" if value is False else f"--{name}")
-        if given:
+        if given := (["--mcp"] if self.mcp else []) + _given(access) + _given(listening):
             raise InputError(f"--mcp-stdio: nothing is served over HTTP; leave out {listed(given)}")
 
 
@@ -169,15 +166,30 @@ class DispatchOptions:
     ] = False
     dsn: DsnOption = None
 
-    def database(self, mcp_options: MCPOptions) -> str | None:
+    def database(self, runner_options: RunnerOptions, mcp_options: MCPOptions) -> str | None:
         """The database of the queue, None without --dispatch; raises `InputError`."""
         if self.dispatch and mcp_options.mcp_stdio:
             raise InputError(
                 "--dispatch: tools over standard input run here; leave one of them out"
             )
+        if self.dispatch and (given := _given(runner_options)):
+            raise InputError(
+                "--dispatch: workers run the turns, with their own options and the store of --dsn; "
+                f"leave out {listed(given)}"
+            )
         if not self.dispatch and self.dsn is not None:
             raise InputError("--dsn is for --dispatch; add it, or name the store with --store")
         return database(self.dsn) if self.dispatch else None
+
+
+def _given(options: DataclassInstance) -> list[str]:
+    """The names of the options that are not the default."""
+    given: list[str] = []
+    for field in fields(options):
+        value, name = getattr(options, field.name), field.name.replace("_", "-")
+        if value != field.default:
+            given.append(f"--no-{name}" if value is False else f"--{name}")
+    return given
 
 
 @command(app)
@@ -203,7 +215,7 @@ def serve(  # noqa: PLR0913, PLR0917  groups of options
     $ teamgraph serve team.yaml --mcp-stdio
     $ teamgraph serve team.yaml --dispatch --dsn postgresql://team@db:5432/team
     """
-    dsn = dispatch_options.database(mcp_options)
+    dsn = dispatch_options.database(runner_options, mcp_options)
     if mcp_options.mcp_stdio:
         mcp_options.check(access, listening)
     else:
@@ -235,9 +247,8 @@ def serve(  # noqa: PLR0913, PLR0917  groups of options
 async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
     with _extra():
         from ..server.app import mcp_server
-    async with runner_options.open() as store:
-        server = mcp_server([runner_options.runner(graph, store) for graph in graphs])
-        await server.run_stdio_async()
+    async with _runners(graphs, runner_options, None) as (_, runners):
+        await mcp_server(runners).run_stdio_async()
 
 
 async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
@@ -297,8 +308,9 @@ async def _runners(
 ) -> AsyncGenerator[tuple[Store, list[Runner]]]:
     """The store and the runners, which submit turns to workers if a database is named."""
     if dsn is None:
-        async with runner_options.open() as store:
-            yield store, [runner_options.runner(graph, store) for graph in graphs]
+        with trace_listeners(runner_options.trace) as listeners:
+            async with runner_options.open() as store:
+                yield store, [runner_options.runner(graph, store, listeners) for graph in graphs]
         return
     try:
         from ..dispatch.dbos import DBOSDispatcher

@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from ..events import Event
+from ..events import Event, Listener
 from ..terminal import escape_json
-from .output import reason
+from .output import Style, print_note, reason
 
 
 def json_line(event: Event) -> str:
     """An event as one line of JSON, without control characters."""
     return escape_json(json.dumps(event.to_json(), ensure_ascii=False)) + "\n"
+
+
+@contextmanager
+def trace_listeners(path: Path | None) -> Generator[Sequence[Listener]]:
+    """What appends the events of every run of a server to the file of `--trace`, if it is given.
+
+    Raises `InputError` if the file cannot be opened. If it cannot be written later, that is told
+    once, and the runs go on.
+    """
+    if path is None:
+        yield ()
+        return
+    with closing(Trace(path)) as trace:
+        has_failed = False
+
+        def listen(event: Event) -> None:
+            nonlocal has_failed
+            try:
+                trace.write(event)
+            except InputError as error:
+                if not has_failed:
+                    print_note(f"warning: {error}", Style.WARNING)
+                has_failed = True
+
+        yield (listen,)
 
 
 class Trace:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hmac
 import inspect
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request, cookie_parser
@@ -25,7 +26,6 @@ from .errors import Refusal
 
 Auth: TypeAlias = Callable[[Request], "str | Awaitable[str | None] | None"]
 """Finds the user of a request: their id, or None if it may not pass."""
-COOKIE = "teamgraph_login"
 CSRF = "x-csrf-token"
 CSRF_FIELD = "csrf_token"
 """The field of a form that has what scripts send as the header `X-CSRF-Token`."""
@@ -36,6 +36,7 @@ FORM = "application/x-www-form-urlencoded"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _READS = frozenset(("GET", "HEAD", "OPTIONS"))
 _KEY = "teamgraph.caller"
+_PORT = re.compile(r":([0-9]{1,5})$")
 
 
 class Caller(NamedTuple):
@@ -125,7 +126,8 @@ class Access:
         origin = headers.get("origin")
         if origin in self._origins:
             return origin
-        is_own = origin is None or urlsplit(origin).netloc.lower() == headers["host"].lower()
+        host = headers.get("host", "").lower()
+        is_own = origin is None or origin.lower() in (f"http://{host}", f"https://{host}")
         is_foreign_site = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if scope["method"] not in _READS and (not is_own or (is_foreign_site and origin is None)):
             raise Refusal(
@@ -222,9 +224,15 @@ def new_login(token: str) -> str:
     return f"{login}.{_signed(login, token)}"
 
 
+def cookie_name(headers: Headers) -> str:
+    """The name of the cookie, with the port: a browser has one jar for all ports of a host."""
+    port = _PORT.search(headers.get("host", ""))
+    return f"teamgraph_login_{port[1]}" if port else "teamgraph_login"
+
+
 def login_of(headers: Headers, token: str) -> str | None:
     """The cookie of a request, None if it has no valid one."""
-    cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(headers), "")
     login, _, signature = cookie.rpartition(".")
     return cookie if _is_equal(signature, _signed(login, token)) else None
 

@@ -1,4 +1,4 @@
-"""`/api/sessions`: list, search, read, rename, export, import and delete sessions."""
+"""`/api/sessions`: list, search, read, rename, export, import and delete; `/api/users`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ class WhoseQuery(Body):
     user_id: str | None = Field(None, description="The user; ignored where the login says it.")
 
 
-class PageQuery(WhoseQuery):
-    """A page of a list."""
+class UsersQuery(Body):
+    """A page of the users."""
 
     limit: int = Field(20, ge=1, le=100, description="How many.")
     offset: int = Field(0, ge=0, le=OFFSET, description="How many of the newest to skip.")
+
+
+class PageQuery(UsersQuery, WhoseQuery):
+    """A page of a list of a user."""
 
 
 class ListQuery(PageQuery):
@@ -52,6 +56,16 @@ class ImportBody(WhoseQuery):
     """A session to import."""
 
     session: Mapping[str, JSON] = Field(description="What an export has given.")
+
+
+async def list_users(request: Request) -> Response:
+    """List the users who have a session, null for sessions without one; of a login only its own."""
+    query, who = read_query(request, UsersQuery), caller(request)
+    if who.is_fixed:
+        users = [who.user_id][query.offset :]
+    else:
+        users = await server_of(request).store.users(limit=query.limit, offset=query.offset)
+    return json_response({"users": [*users]})
 
 
 async def list_sessions(request: Request) -> Response:
@@ -119,6 +133,7 @@ def _session(request: Request, whose: WhoseQuery) -> Session:
 
 _ONE = "/api/sessions/{session_id:path}"
 operations = (
+    Operation("GET", "/api/users", list_users, query=UsersQuery),
     Operation("GET", "/api/sessions", list_sessions, query=ListQuery),
     Operation("GET", f"{_ONE}/export", export_session, query=WhoseQuery),
     Operation("POST", f"{_ONE}/import", import_session, body=ImportBody),

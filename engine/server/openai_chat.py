@@ -25,7 +25,7 @@ from .openai_requests import (
     SentBody,
     SentMessage,
     Started,
-    answers_in_json,
+    check_form,
     ids_of,
     read_conversation,
     read_request,
@@ -80,11 +80,8 @@ async def complete_chat(request: Request) -> Response:
         raise refused("n", "a run has one answer; leave it out")
     if body.functions:
         raise refused("functions", "a graph calls its own tools only; declare them in the graph")
-    if body.response_format is not None and body.response_format.type != "text":
-        graph = server_of(request).runner(body.model).graph
-        if not answers_in_json(graph):
-            reason = "the graph decides the form of its answer; declare `returns` on its nodes"
-            raise refused("response_format", reason)
+    if body.response_format is not None:
+        check_form(request, body, body.response_format.type, "response_format")
     asked = read_request(request, body, read_conversation(body.messages))
     started = await start(request, asked)
     if asked.stream:

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from ..errors import TeamgraphError
-from ..graph.graph import Graph
 from ..messages import JSON, as_plain
 from ..records import Run
 from ..run.questions import can_wait
@@ -281,9 +280,12 @@ def ids_of(run: Run) -> JSON:
     return {**about, "questions": as_plain(run.questions)} if run.questions else about
 
 
-def answers_in_json(graph: Graph) -> bool:
-    """Whether every answer of the graph is a value that it declares with `returns`."""
-    return all(node_id in graph.shapes for node_id in graph.answering)
+def check_form(request: Request, body: SentBody, form: str, place: str) -> None:
+    """Raise `Refusal` if a client wants JSON of a graph that does not declare it with `returns`."""
+    graph = server_of(request).runner(body.model).graph
+    if form != "text" and not all(node_id in graph.shapes for node_id in graph.answering):
+        reason = "the graph decides the form of its answer; declare `returns` on its nodes"
+        raise refused(place, reason)
 
 
 def _named_session(request: Request, body: SentBody) -> str | None:

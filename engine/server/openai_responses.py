@@ -25,7 +25,7 @@ from .openai_requests import (
     SentBody,
     SentMessage,
     Started,
-    answers_in_json,
+    check_form,
     ids_of,
     read_conversation,
     read_request,
@@ -174,12 +174,8 @@ def _check(request: Request, body: ResponseBody) -> None:
     """Raise `Refusal` for what changes the answer's form, or the way to it."""
     if body.background:
         raise refused("background", "start the run with POST /api/runs and `detach` instead")
-    form = body.text.format if body.text is not None else None
-    if form is not None and form.type != "text":
-        graph = server_of(request).runner(body.model).graph
-        if not answers_in_json(graph):
-            reason = "the graph decides the form of its answer; declare `returns` on its nodes"
-            raise refused("text.format", reason)
+    if body.text is not None and body.text.format is not None:
+        check_form(request, body, body.text.format.type, "text.format")
 
 
 def _conversation(body: ResponseBody) -> Conversation:

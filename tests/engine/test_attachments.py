@@ -93,6 +93,9 @@ def test_a_path_bytes_a_url_or_an_attachment_can_be_attached(
         (lambda _: b"odd", "do not say what they are; give Attachment"),
         (lambda _: "https://x.example/b.jpgg", "did you mean .jpg"),
         (lambda _: "ftp://x.example/b.png", "no http or https URL"),
+        (lambda _: "http://[", r"'http://\[' is no http or https URL"),
+        (lambda _: Attachment(name="a.png", url="http://a\u2100b/"), "no http or https URL"),
+        (lambda _: Attachment(name="a.png", url=5), "no http or https URL"),  # type: ignore[arg-type]  # the mistake
         (lambda _: "https://ann:secret@x.example/b.png", "has a password"),
         (lambda _: "https://x.example/b.mp3", "audio cannot be passed on as a URL"),
         (lambda _: "data:image/png;base64,%%%", "not valid base64"),

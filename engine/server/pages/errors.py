@@ -60,7 +60,10 @@ def _to_login(request: Request) -> Response:
 def _way_back(request: Request) -> str | None:
     """The page that a browser is on, or wants to see; None for a form without htmx."""
     if (current := request.headers.get("hx-current-url")) is not None:
-        path, query = urlsplit(current)[2:4]
+        try:
+            path, query = urlsplit(current)[2:4]
+        except ValueError:  # such as http://[
+            return None
         path = path.removeprefix(request.scope.get("root_path", ""))
     elif request.method in _READS:
         path, query = route_path(request.scope), request.scope["query_string"].decode("latin-1")

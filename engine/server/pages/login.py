@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ..access import COOKIE, csrf_token, has_token, login_of, new_login
+from ..access import cookie_name, csrf_token, has_token, login_of, new_login
 from ..http import SAFE, Body, json_response
 from .page import read_form, read_query, show
 
@@ -79,7 +79,7 @@ def _logged_in(request: Request, query: LoginQuery, token: str) -> Response:
     base: str = request.scope.get("root_path", "")
     answer = RedirectResponse(base + _own_path(query.next), 303, headers=SAFE)
     answer.set_cookie(
-        COOKIE,
+        cookie_name(request.headers),
         new_login(token),
         httponly=True,
         samesite="strict",

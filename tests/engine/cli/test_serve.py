@@ -20,7 +20,9 @@ from tests.teams import wait_for
 
 def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Project) -> None:
     project.write("duo.yaml", "name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
-    running = project.start("serve", "duo.yaml", "--port", "0", "--grace", "1", "--mcp")
+    running = project.start(
+        "serve", "duo.yaml", "--port=0", "--grace=1", "--mcp", "--trace=t.jsonl"
+    )
     assert running.stderr is not None
     lines = [running.stderr.readline() for _ in range(2)]
     port = int(lines[1].rpartition(":")[2])
@@ -37,6 +39,8 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     line = json.loads(log.splitlines()[0])
     assert (line["route"], line["status"]) == ("/api/runs", 200)
     assert token not in log
+    lines = (project.folder / "t.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(each)["event"] for each in lines].count("run_finished") == 2
 
 
 async def ask_over_http(address: str, token: str) -> str:
@@ -60,6 +64,7 @@ def test_the_command_serves_mcp_over_standard_input_and_output(project: Project)
     )
     project.write("noisy.py", "def say():\n    print('no message of the protocol')\n")
     words = ["-m", "teamgraph", "serve", "duo.yaml", "--mcp-stdio", "--allow", "noisy"]
+    words += ["--trace", "/dev/full"]
     with (project.folder / "log").open("w+") as log:
         transport = stdio_client(
             StdioServerParameters(
@@ -69,7 +74,9 @@ def test_the_command_serves_mcp_over_standard_input_and_output(project: Project)
         )
         assert wait_for(ask(Client(transport))) == "echo: hi"
         log.seek(0)
-        assert "no message of the protocol" in log.read()
+        told = log.read()
+        assert "no message of the protocol" in told
+        assert told.count("--trace /dev/full: cannot write it") == 1
 
 
 MISTAKES: dict[tuple[str, ...], str] = {
@@ -79,6 +86,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("--auth", "logins:NAME"): "is no function",
     ("--auth", "logins:who", "--host", "256.0.0.1"): "cannot listen on 256.0.0.1",
     ("--mcp-stdio", "--mcp", "--no-token", "--cors", "x"): "leave out --mcp, --no-token, --cors",
+    ("--trace", "nowhere/t.jsonl"): "--trace nowhere/t.jsonl: cannot write it",
     ("--no-token", "--host", "localhost", "--port", "1"): "",
 }
 

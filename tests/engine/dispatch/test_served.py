@@ -207,6 +207,7 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
         (["workers"], "no database is named; add --dsn"),
         (["serve", "desk.yaml", "--dsn", "postgresql://h/d"], "--dsn is for --dispatch"),
         (["serve", "desk.yaml", "--dispatch", "--mcp-stdio"], "leave one of them out"),
+        (["serve", "desk.yaml", "--dispatch", "--trace", "t", "--model", "m"], "--model, --trace"),
         (["worker", "desk.yaml"], "no database is named"),
         (["worker", "desk.yaml", "--dsn", "sqlite:///t.db", "--model", "echo"], "sqlite://"),
     ],
@@ -259,7 +260,7 @@ def test_without_the_extra_it_is_named(project: Project, monkeypatch: pytest.Mon
     address = ["--dsn", "postgresql://h/d"]
     for words in (
         ["worker", "desk.yaml", "--model", "echo", *address],
-        ["serve", "desk.yaml", "--model", "echo", "--dispatch", *address],
+        ["serve", "desk.yaml", "--dispatch", *address],
         ["workers", *address],
     ):
         done = project.teamgraph(*words)

@@ -34,6 +34,7 @@ REFUSED = {
     "a foreign host": (SHOW, {"Host": "evil.example"}, 421, "unknown_host"),
     "a foreign IPv6 host": (SHOW, {"Host": "[::2]"}, 421, "unknown_host"),
     "a foreign origin": (START, {"Origin": "https://evil.example"}, 403, "foreign_origin"),
+    "an origin that is none": (START, {"Origin": "http://["}, 403, "foreign_origin"),
     "no origin": (START, {"Origin": "null"}, 403, "foreign_origin"),
     "a foreign site": (START, {"Sec-Fetch-Site": "cross-site"}, 403, "foreign_origin"),
     "10 000 header bytes": (SHOW, {"X-Long": "x" * 10_000}, 431, "headers_too_large"),
@@ -88,6 +89,34 @@ def test_a_browser_logs_in_once_and_writes_with_its_csrf_token(serve: Serve) -> 
     started = browser.post("/api/runs", json={"message": "hi"}, headers={"X-CSRF-Token": token})
     assert started.json()["status"] == "done"
     assert serve(ui=False).get("/login").status_code == 404
+
+
+def test_servers_on_two_ports_of_a_host_have_a_login_each(serve: Serve) -> None:
+    browser = serve().client
+    del browser.headers["Authorization"]
+    here, there = {"Host": "testserver:81"}, {"Host": "testserver:82"}
+    statuses: list[int] = []
+    for host in (here, there):
+        statuses.append(browser.get("/api/graphs", headers=host).status_code)
+        browser.post("/login", data={"token": TOKEN}, headers=host, follow_redirects=False)
+    assert statuses == [401, 401]
+    assert [browser.get("/api/graphs", headers=host).status_code for host in (here, there)] == [
+        200,
+        200,
+    ]
+
+
+def test_users_are_listed_in_pages_and_with_a_login_only_oneself(serve: Serve) -> None:
+    store = MemoryStore()
+    served = serve(store=store)
+    for name in ("ada", "bob", None):
+        served.post("/api/runs", message="hi", session_id="s", user_id=name)
+    pages = [served.get(f"/api/users?limit=2&offset={skip}").json()["users"] for skip in (0, 2)]
+    assert [len(page) for page in pages] == [2, 1]
+    assert {*pages[0], *pages[1]} == {"ada", "bob", None}
+    own = serve(store=store, auth=_who)
+    assert own.get("/api/users", {"X-User": "ada"}).json() == {"users": ["ada"]}
+    assert own.get("/api/users?offset=1", {"X-User": "ada"}).json() == {"users": []}
 
 
 def test_pages_of_a_named_origin_may_call(serve: Serve) -> None:

@@ -56,6 +56,12 @@ def test_the_login_leads_to_no_other_server(browse: Open, path: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
+def test_a_page_of_no_valid_address_is_not_come_back_to(browse: Open) -> None:
+    on_page = {"HX-Request": "true", "HX-Current-URL": "http://["}
+    refused = browse(login=False).raw("/", headers=on_page)
+    assert refused.headers["hx-redirect"] == "/login"
+
+
 def test_an_address_that_logs_in_is_good_once(browse: Open) -> None:
     browser = browse(login=False)
     path = login_path(browser.client.app)  # type: ignore[arg-type]  an ASGI app for its types
