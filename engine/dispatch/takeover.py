@@ -26,7 +26,7 @@ from ..blocking import call_in_thread
 from ..errors import StoreError
 from ..stores.postgres import PostgresStore
 from .dbos_queue import queue_of
-from .turns import CANCELS, TurnTable, WorkerRow
+from .turns import CANCELS, SILENT, TurnTable, WorkerRow
 
 BEAT = 2.0
 """Seconds between two heartbeats."""
@@ -50,6 +50,9 @@ class Membership:
         log: Log,
     ) -> None:
         self.is_draining = False
+        self.executing: set[str] = set()
+        """The workflows that this worker executes."""
+        self._idle: set[str] = set()
         self._dsn = dsn
         self._table = table
         self._client = client
@@ -59,6 +62,7 @@ class Membership:
         self._log = log
         self._about: Mapping[str, str] = {}
         self._purged = monotonic() - _PURGE
+        self._reconnected = monotonic() - SILENT
         self._locks: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
 
     async def enter(self, about: Mapping[str, str]) -> None:
@@ -77,6 +81,7 @@ class Membership:
                 if monotonic() - beaten >= BEAT:
                     beaten = monotonic()
                     await self._beat()
+                    await self._look_after_own()
                     await self._look_after_others()
             except (StoreError, SQLAlchemyError, psycopg.Error) as error:
                 self._log("beat_failed", {"why": " ".join(str(error).split())})
@@ -94,7 +99,10 @@ class Membership:
             await self._locks.close()
 
     async def requeue(self, turns: Iterable[tuple[str, str]]) -> None:
-        """Put workflows back, each into the queue of its bundle: workflow ids and queues."""
+        """Put workflows back, each into the queue of its bundle: workflow ids and queues.
+
+        Raises `SQLAlchemyError` if the database cannot be reached.
+        """
         for queue, group in groupby(sorted(turns, key=itemgetter(1)), key=itemgetter(1)):
             workflows = [workflow for workflow, _ in group]
             resume = partial(self._client.resume_workflows, workflows, queue_name=queue)
@@ -107,25 +115,37 @@ class Membership:
             await self._table.register(self._row, self._about)
 
     async def _lock(self) -> None:
-        """Hold the lock of this worker, on a new connection if the old one was cut."""
+        """Hold the lock of this worker, on a new connection if the old one was cut.
+
+        It is asked for at each beat: another worker may have had it, while this one had none.
+        """
         if self._locks is not None and not self._locks.closed:
             try:
-                await self._locks.execute("SELECT 1")
+                await self._try_lock(_WORKING, self._row.id)
                 return
             except psycopg.Error:
                 await self._locks.close()
                 self._log("reconnecting", {})
+                self._reconnected = monotonic()
         self._locks = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
         await self._try_lock(_WORKING, self._row.id)
 
+    async def _look_after_own(self) -> None:
+        """Put back what DBOS took for this worker and does not run: it lost the database then."""
+        pending = await self._pending(self._row.id)
+        idle = {workflow: queue for workflow, queue in pending if workflow not in self.executing}
+        await self.requeue((each, queue) for each, queue in idle.items() if each in self._idle)
+        self._idle = set(idle)
+
     async def _look_after_others(self) -> None:
-        workers = await self._table.workers()
-        known = {worker.id for worker in workers}
-        for worker in workers:
-            if worker.id != self._row.id:
-                await self._rescue(worker.id, worker.owner, is_silent=not worker.is_live)
-        for executor in await self._table.executors() - known:
-            await self._rescue(executor, None, is_silent=False)
+        if monotonic() - self._reconnected >= SILENT:  # else they may not have connected again yet
+            workers = await self._table.workers()
+            known = {worker.id for worker in workers}
+            for worker in workers:
+                if worker.id != self._row.id:
+                    await self._rescue(worker.id, worker.owner, is_silent=not worker.is_live)
+            for executor in await self._table.executors() - known:
+                await self._rescue(executor, None, is_silent=False)
         if not self.is_draining:
             adopted = await self._table.adopt(self._row.bundle, self._row.graphs)
             if adopted:
@@ -157,6 +177,12 @@ class Membership:
     async def _requeue_all(self, worker: str) -> int:
         """Put all that a worker has taken back into the queues; returns how much that was."""
         await self._table.requeue(worker)
+        found = await self._pending(worker)
+        await self.requeue(found)
+        return len(found)
+
+    async def _pending(self, worker: str) -> list[tuple[str, str]]:
+        """The workflows that a worker has taken from the queues, with these."""
         list_pending = partial(
             self._client.list_workflows,
             status="PENDING",
@@ -165,9 +191,7 @@ class Membership:
             load_output=False,
         )
         pending = await call_in_thread(list_pending)
-        found = [(each.workflow_id, each.queue_name or "") for each in pending]
-        await self.requeue(found)
-        return len(found)
+        return [(each.workflow_id, each.queue_name or "") for each in pending]
 
     async def _drop_old(self) -> None:
         """Delete turns that ended long ago, with their events."""

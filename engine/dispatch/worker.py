@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 
 from dbos import DBOS, DBOSConfig
 from msgspec.structs import replace
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..blocking import call_in_thread
 from ..errors import (
@@ -160,28 +161,38 @@ class Worker:
             pass
 
     async def _try(self, execution: _Execution) -> bool:
-        """Execute a turn; false if the database failed, and it is to be executed again."""
+        """Execute a turn; false if the database failed, and it is to be executed again.
+
+        Also if the lease of the run was lost: the row of the turn says whether it is another's now.
+        """
         try:
             await self._execute(execution)
-        except Conflict as error:
-            self._log("fenced", {"turn": execution.number, "why": str(error)})
-        except StoreError as error:
-            self._log("store_error", {"turn": execution.number, "why": str(error)})
+        except (StoreError, SQLAlchemyError) as error:
+            event = "fenced" if isinstance(error, Conflict) else "store_error"
+            self._log(event, {"turn": execution.number, "why": str(error)})
             execution.is_again = True
             await asyncio.sleep(_PAUSE)
             return False
-        except Exception as error:  # noqa: BLE001  the turn ends, and its session goes on
+        return True
+
+    async def _execute(self, execution: _Execution) -> None:
+        """Begin a turn and run it to its end; a bug here ends the turn, and its session goes on."""
+        try:
+            await self._begin(execution)
+        except (StoreError, SQLAlchemyError):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is
             what = f"{type(error).__name__}: {error}"
             failure = RunError(f"an internal error: {what}; please report it")
             await self.table.end(execution.number, execution.id, outcome=None, error=failure)
             self._log("internal_error", {"turn": execution.number, "why": what})
-        return True
 
-    async def _execute(self, execution: _Execution) -> None:
+    async def _begin(self, execution: _Execution) -> None:
         turn = await self.table.begin(
             execution.number, execution.id, self.row.id, is_again=execution.is_again
         )
         if turn is None or turn.submission is None:  # cancelled, deleted, or another's by now
+            await self._let_go(execution)
             return
         if turn.attempts > ATTEMPTS:
             await self._bury(turn, execution, turn.submission)
@@ -189,7 +200,7 @@ class Worker:
             await self.table.end(turn.id, execution.id, state="cancelled", outcome=None)
         else:
             stored = await _stored(turn.submission, self._store)
-            if stored is not None and _is_over(stored, turn, execution):
+            if stored is not None and await self._is_over(stored, turn, execution):
                 await self._tell_again(turn, execution, stored)
             else:
                 await self._run(turn, execution, turn.submission, stored)
@@ -209,6 +220,7 @@ class Worker:
                 del self._running[turn.id]
         if execution.is_lost:
             self._log("fenced", {"turn": turn.id, "why": "another worker has taken it over"})
+            await self._let_go(execution)
         elif execution.is_handed_back:
             await self._give_back(execution, turn)
         elif error is not None and (cause := _store_error(error)) is not None:
@@ -246,6 +258,22 @@ class Worker:
         await self.table.end(turn.id, execution.id, state="dead", outcome=None, error=error)
         self._log("dead_letter", {"turn": turn.id, "run": submission.run_id})
 
+    async def _is_over(self, run: Run, turn: SubmittedTurn, execution: _Execution) -> bool:
+        """Whether an earlier execution of this submission has ended the run, or made it ask.
+
+        A run that is stored as failed or cancelled is resumed unless its end was told: the database
+        was away, or the worker that had it was taken for dead and stopped it.
+        """
+        if run.status == "done":
+            return True
+        if turn.attempts <= 1 or execution.is_again or run.status == "running":
+            return False
+        answers = turn.submission.answers if turn.submission is not None else None
+        asked = {question.path for question in run.questions}
+        asks = run.status == "waiting" and (answers is None or not asked >= answers.keys())
+        last = await self.table.batches(turn, max(turn.first_event, turn.events - 1))
+        return asks or any(has_last(batch) for _, batch in last)
+
     async def _told(self, turn: SubmittedTurn) -> frozenset[str]:
         """The paths of the nodes whose ends were told by earlier executions."""
         paths: set[str] = set()
@@ -258,12 +286,25 @@ class Worker:
         return frozenset(paths)
 
     async def _give_back(self, execution: _Execution, turn: SubmittedTurn) -> None:
-        """Put a turn back into the queue, where it keeps its place."""
-        if await self.table.give_back(  # pragma: no branch - taken over meanwhile
+        """Put a turn back into the queue, where it keeps its place.
+
+        The queue comes first: if that fails the turn is still this execution's, which tries again.
+        """
+        await self._membership.requeue([(turn.workflow, queue_of(turn.bundle))])
+        if await self.table.give_back(  # pragma: no branch - another worker has it already
             turn.id, execution.id
         ):
-            await self._membership.requeue([(turn.workflow, queue_of(turn.bundle))])
             self._log("handed_back", {"turn": turn.id})
+
+    async def _let_go(self, execution: _Execution) -> None:
+        """Put a turn that was taken from an execution back into the queue, unless somebody has it.
+
+        Who took it meant to do that, but may have lost the database before; and a workflow that
+        returns before that has ended for DBOS.
+        """
+        turn = await self.table.state_of(execution.number)
+        if turn is not None and turn.state == "queued":
+            await self._membership.requeue([(turn.workflow, queue_of(turn.bundle))])
 
     async def _cancel(self) -> None:
         """Cancel the turns that somebody wants to be cancelled."""
@@ -287,7 +328,9 @@ class Worker:
             "log_level": "ERROR",
         }
         DBOS(config=config)
-        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(_workflow(self))
+        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(
+            _workflow(self, self._membership.executing)
+        )
         queue = queue_of(self.row.bundle)
         DBOS.listen_queues([queue])
         DBOS.launch()
@@ -396,9 +439,14 @@ def bundle_of(runners: Iterable[Runner]) -> str:
     return sha256("\n".join(declared).encode()).hexdigest()[:16]
 
 
-def _workflow(worker: Worker) -> Callable[[int], Awaitable[None]]:
+def _workflow(worker: Worker, executing: set[str]) -> Callable[[int], Awaitable[None]]:
     async def turn(number: int) -> None:
-        await worker.execute(number)
+        workflow = DBOS.workflow_id or ""
+        executing.add(workflow)
+        try:
+            await worker.execute(number)
+        finally:
+            executing.discard(workflow)
 
     return turn
 
@@ -423,17 +471,6 @@ async def _stored(submission: Submission, store: object) -> Run | None:
     with suppress(NotFound):
         return await submission.reference.load(store)  # type: ignore[arg-type]
     return None
-
-
-def _is_over(run: Run, turn: SubmittedTurn, execution: _Execution) -> bool:
-    """Whether an earlier execution of this submission has ended the run, or made it ask."""
-    if run.status == "done":
-        return True
-    if turn.attempts <= 1 or execution.is_again or run.status == "running":
-        return False
-    answers = turn.submission.answers if turn.submission is not None else None
-    asked = {question.path for question in run.questions}
-    return run.status != "waiting" or answers is None or not asked >= answers.keys()
 
 
 def _store_error(error: BaseException) -> StoreError | None:

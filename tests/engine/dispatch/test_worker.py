@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import psycopg
 import pytest
 from msgspec import structs
 
-from teamgraph import Graph, MemoryStore, PostgresStore, Runner, SessionKey, Turn
+from teamgraph import Change, Graph, MemoryStore, PostgresStore, Runner, SessionKey, Turn
 from teamgraph.dispatch import DBOSDispatcher, Submission, Worker
 from teamgraph.engine.dispatch.dbos_queue import JSONSerializer, check_processes, check_sessions
 from teamgraph.engine.dispatch.turns import TurnTable
@@ -133,19 +133,74 @@ def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -
             await table.requeue(worker.row.id)
             await table.leave(worker.row.id)
             await told.until("taken_for_dead")
-            assert (await dispatcher.find(run)).state == "queued"
-            assert await dispatcher.status(run) == "queued"
+            assert (await dispatcher.result(run)).status == "done"
+            await model.began.acquire()
             model.opened.clear()
             lost = await dispatcher.submit(turn("lost", "wait twice"))
             await model.began.acquire()
             await table.requeue(worker.row.id)
-            model.opened.set()
             await told.until("fenced", 2)
-        for each in (run, lost):
-            await table.drop([(await table.find(each)).id])
+            await model.began.acquire()
+            await dispatcher.cancel(lost)
+            assert (await dispatcher.result(lost)).status == "cancelled"
         await table.close()
 
     asyncio.run(fenced())
+
+
+def test_a_lease_that_is_lost_does_not_end_a_turn_that_is_still_the_worker_s(dsn: str) -> None:
+    async def evicted() -> None:
+        model, told = Gate(), Told()
+        async with submitting(dsn) as dispatcher, working(dsn, model, told, steps()) as worker:
+            run = await dispatcher.submit(turn("evicted", "wait"))
+            await model.began.acquire()
+            await dispatcher.store.evict(worker.row.owner)
+            model.opened.set()
+            assert (await dispatcher.result(run)).status == "done"
+            assert told.named("fenced")
+
+    asyncio.run(evicted())
+
+
+def test_a_workflow_that_is_pending_and_not_executed_is_put_back(dsn: str) -> None:
+    async def put_back() -> None:
+        of_run = b"UPDATE teamgraph_dbos.workflow_status SET status = 'PENDING', executor_id = %s "
+        of_run += b"WHERE workflow_uuid = %s"
+        async with (
+            submitting(dsn) as dispatcher,
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other,
+        ):
+            async with working(dsn, Gate(), Told(), steps()):
+                pass
+            run = await dispatcher.submit(turn("claimed"))
+            workflow = (await dispatcher.find(run)).workflow
+            await other.execute(of_run, ["nobody", workflow])
+            async with working(dsn, Gate(), Told(), steps()) as worker:
+                await other.execute(of_run, [worker.row.id, workflow])
+                assert (await dispatcher.result(run)).status == "done"
+
+    asyncio.run(put_back())
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_run_whose_end_was_not_told_since_the_database_was_away_is_resumed(
+    dsn: str, status: Literal["failed", "cancelled"]
+) -> None:
+    async def resumed() -> None:
+        table = await table_of(dsn)
+        async with submitting(dsn) as dispatcher:
+            untold = turn(f"untold {status}")
+            run = await dispatcher.submit(untold)
+            number = (await dispatcher.find(run)).id
+            await table.begin(number, uuid4(), "died", is_again=False)
+            lease = await dispatcher.store.begin(untold.key, Turn(run.run_id, "hello"))
+            ended = Turn(run.run_id, "hello", status=status)
+            await dispatcher.store.finish(lease, ended, Change())
+            async with working(dsn, Gate(), Told(), steps()):
+                assert (await dispatcher.result(run)).status == "done"
+        await table.close()
+
+    asyncio.run(resumed())
 
 
 def test_the_turns_of_a_worker_that_died_or_hangs_are_rescued_and_those_of_others_are_not(
