@@ -2,7 +2,7 @@
 
 VENV := .venv
 PYTHON ?= python3 python3.13 python3.12 python3.11 python
-WORKERS := 2
+WORKERS := 3 # tests wait for the disk and for processes, so one more than the smallest machine has cores
 SPREAD := -n $(WORKERS) --dist worksteal
 ARGS :=
 

@@ -25,7 +25,9 @@ def test_no_text_of_a_session_reaches_another_user(store: Store) -> None:
                 run = team.run(f"word-{user}-{session}-{turn}".lower(), **whose)
                 asked = model.requests[before:]
                 mine = f"word-{user}-".lower()
-                assert all(word.startswith(mine) for word in words_in((run, asked)))
+                assert all(
+                    word.startswith(mine) for word in words_in((run.turn, run.records, asked))
+                )
                 if session == "two":
                     assert f"{mine}one-{turn}" in words_in(asked), "the search found nothing"
                 if turn:
@@ -64,5 +66,7 @@ def test_runs_without_a_session_id_share_nothing(store: Store) -> None:
             before = len(model.requests)
             run = team.run(f"word-{user}-{number}".lower(), user_id=user)
             ids.add(run.session_id)
-            assert words_in((run, model.requests[before:])) == {f"word-{user}-{number}".lower()}
+            assert words_in((run.turn, run.records, model.requests[before:])) == {
+                f"word-{user}-{number}".lower()
+            }
     assert len(ids) == 6

@@ -12,7 +12,6 @@ import traceback
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
 
 import psycopg
 import pytest
@@ -553,5 +552,6 @@ def test_a_turn_is_a_round_trip_at_each_end_and_one_for_each_node_that_finishes_
         await asyncio.gather(*filter(None, wire.connections))
         return counted
 
-    # Some have more: each connection prepares a statement that it has seen five times.
-    assert 4 <= median(asyncio.run(play())) <= 2 + 3
+    # Some have more: each connection prepares a statement that it has seen five times, and one that
+    # was not used for a second, as on a busy machine, is asked whether it is alive.
+    assert 4 <= sorted(asyncio.run(play()))[3] <= 2 + 3
