@@ -78,12 +78,12 @@ Log = Callable[[str, Mapping[str, object]], None]
 
 
 class Worker:
-    """Runs turns of some graphs, `concurrency` at once, until it is told to stop.
+    """Takes turns of its graphs from the queue and runs them, `concurrency` at once.
 
-    All runners have one `PostgresStore`, whose database is `dsn`. `grace` are the seconds that
-    turns have to end once it is told to stop; then they are handed back, and another worker resumes
-    them. `keep` are the seconds for which events are kept. `log` is told what happens, as the name
-    of an event and its facts. One process can have one worker.
+    All runners have one `PostgresStore`, whose database is `dsn`. When it stops, the turns in
+    progress have `grace` seconds to finish; the others return to the queue, and another worker
+    resumes them. Events are deleted after `keep` seconds. `log` is called with the name and the
+    facts of what happens. One process can have one worker.
 
     Raises `InputError` for an address that is not one of PostgreSQL itself.
     """

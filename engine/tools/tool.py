@@ -77,8 +77,8 @@ def tool(
     With `confirm` a person confirms them before: all if it is true, or those for which it is true
     as a Jinja expression over `arguments`: `@tool(confirm="arguments.amount > 100")`. A call that
     takes longer than `timeout` seconds is an error, and a result longer than `max_result`
-    characters is cut; the model is told of both. Without them there is no limit. A graph may say
-    otherwise for its own node. Raises `DefinitionError` if a limit is not more than 0.
+    characters is truncated; the model sees both. Without them there is no limit. A graph may set
+    other limits for its own node. Raises `DefinitionError` if a limit is not more than 0.
     """
     for name, limit in (("timeout", timeout), ("max_result", max_result)):
         if limit is not None and not limit > 0:

@@ -233,12 +233,13 @@ class FunctionTool(Declared):
     )
     timeout: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None = Field(
         default=None,
-        description="Seconds that a call may take; then the model is told that it took too long.",
+        description="Timeout of a call in seconds; the model gets an error instead of a result.",
         examples=[5],
     )
     max_result: Annotated[int, Field(gt=0, strict=True)] | None = Field(
         default=None,
-        description="Characters of a result that the model is sent; it is told what was cut.",
+        description="Characters of a result that the model is sent; a longer one is truncated, "
+        "and ends with a note that says so.",
         examples=[2000],
     )
 
