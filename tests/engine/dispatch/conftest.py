@@ -13,7 +13,7 @@ import pytest
 from teamgraph import Chunk, Graph, MemoryStore, PostgresStore, Reply, Request, Runner
 from teamgraph.dispatch import DBOSDispatcher, Dispatcher, InProcessDispatcher, Worker
 from teamgraph.errors import ModelError
-from teamgraph.nodes import HistoryLoader, Human, Member
+from teamgraph.nodes import HistoryLoader, Human, Member, Python
 from tests.engine.cli.conftest import library, project
 from tests.postgres import postgres
 
@@ -87,6 +87,11 @@ def asks() -> Graph:
     return Graph(name="asks", model="m", nodes=nodes, output=["done"])
 
 
+def steps() -> Graph:
+    nodes = {"one": Python(call=lambda: "done"), "last": Member(role="End", needs=["one"])}
+    return Graph(name="duo", model="m", nodes=nodes, output=["last"])
+
+
 class Office:
     """A dispatcher and the model of its graphs; `run` runs a coroutine in their loop."""
 
@@ -100,9 +105,24 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def dsn() -> Generator[str]:
+def empty_dsn() -> Generator[str]:
+    """A database in which no worker was ever started."""
     with postgres() as server:
         yield server.dsn
+
+
+@pytest.fixture(scope="module")
+def dsn() -> Generator[str]:
+    """A database in which workers have been, of the graphs that most tests submit turns to."""
+    with postgres() as server:
+        for graphs in ((duo(), asks()), (steps(),)):
+            asyncio.run(_visit(server.dsn, *graphs))
+        yield server.dsn
+
+
+async def _visit(dsn: str, *graphs: Graph) -> None:
+    async with working(dsn, Gate(), Told(), *graphs):
+        pass
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ from teamgraph.engine.dispatch.turns import TurnTable
 from teamgraph.engine.run.resume import RunReference
 from teamgraph.errors import InputError, NotFound, QueueFull, RunError, SessionBusy, StoreError
 from teamgraph.events import AnswerReset, NodeFinished, RunFinished
-from teamgraph.nodes import Member, Python
-from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
+from teamgraph.nodes import Member
+from tests.engine.dispatch.conftest import Gate, Told, asks, duo, steps, working
 from tests.postgres import Server, postgres
 
 
@@ -50,14 +50,9 @@ async def table_of(dsn: str) -> TurnTable:
     return table
 
 
-def steps() -> Graph:
-    nodes = {"one": Python(call=lambda: "done"), "last": Member(role="End", needs=["one"])}
-    return Graph(name="duo", model="m", nodes=nodes, output=["last"])
-
-
-def test_nothing_is_submitted_before_a_worker_was_started(dsn: str) -> None:
+def test_nothing_is_submitted_before_a_worker_was_started(empty_dsn: str) -> None:
     async def submit() -> None:
-        async with submitting(dsn) as dispatcher:
+        async with submitting(empty_dsn) as dispatcher:
             await dispatcher.submit(turn("early"))
 
     with pytest.raises(NotFound, match=r"no worker has ever been started .* teamgraph worker"):
