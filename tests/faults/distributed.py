@@ -29,18 +29,9 @@ from teamgraph.events import NodeFinished, RunFinished
 from tests.postgres import Server, postgres
 
 from .judge import Counts, Open
+from .team import SLOW_TEAM
 
 ROOT = Path(__file__).parents[2]
-GRAPH = """\
-name: team
-model: echo
-nodes:
-  a: {kind: python, call: "slow:work"}
-  b: {kind: python, call: "slow:work"}
-  c: {kind: python, call: "slow:work", needs: [a, b]}
-  last: {role: Say, needs: [c]}
-output: [last]
-"""
 POISON = """\
 name: poison
 model: echo
@@ -124,7 +115,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_of(
-    workers: int, seconds: float, *, fsync: bool, graph: str = GRAPH
+    workers: int, seconds: float, *, fsync: bool, graph: str = SLOW_TEAM
 ) -> AsyncIterator[tuple[Fleet, DBOSDispatcher]]:
     """A database, some workers on it, and a dispatcher, once a turn was run."""
     with tempfile.TemporaryDirectory() as folder, postgres(fsync=fsync) as server:

@@ -19,20 +19,11 @@ from urllib.request import urlopen
 from teamgraph.engine.server.listen import bind
 
 from .judge import Counts, Open
+from .team import SLOW_TEAM
 
 STREAMS = 50
 """Streams that are open when the server is killed."""
 NODES = ("a", "b", "c", "last")
-GRAPH = """\
-name: team
-model: echo
-nodes:
-  a: {kind: python, call: "slow:work"}
-  b: {kind: python, call: "slow:work"}
-  c: {kind: python, call: "slow:work", needs: [a, b]}
-  last: {role: Say, needs: [c]}
-output: [last]
-"""
 SLOW = "from time import sleep\n\n\ndef work() -> str:\n    sleep(0.2)\n    return 'done'\n"
 
 
@@ -42,7 +33,7 @@ def server(open_store: Open, trials: int, seed: int) -> Counts:
     chosen, counts = random.Random(seed), Counts()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "team.yaml").write_text(GRAPH)
+        (place / "team.yaml").write_text(SLOW_TEAM)
         (place / "slow.py").write_text(SLOW)
         for first in range(0, trials, STREAMS):
             names = [f"r{number}" for number in range(first, min(trials, first + STREAMS))]

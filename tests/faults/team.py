@@ -13,6 +13,17 @@ from teamgraph import Chunk, Graph, Reply, Request, Usage
 from teamgraph.errors import ModelError
 from teamgraph.nodes import HistoryLoader, Member, Router, Summarizer
 
+SLOW_TEAM = """\
+name: team
+model: echo
+nodes:
+  a: {kind: python, call: "slow:work"}
+  b: {kind: python, call: "slow:work"}
+  c: {kind: python, call: "slow:work", needs: [a, b]}
+  last: {role: Say, needs: [c]}
+output: [last]
+"""
+"""A graph whose functions, in a module beside it, take their time."""
 NONCE = re.compile(r"nonce-(\d+)-(\d+)")
 
 
