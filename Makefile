@@ -79,7 +79,7 @@ faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults
 
 distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
-	@TEAMGRAPH_DISTRIBUTED=1 $(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
+	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
 		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py tests/engine/dispatch $(ARGS)
 	@$(BIN)/python -m tests.faults postgres distributed --short
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -20,12 +19,6 @@ from tests.postgres import postgres
 __all__ = ["library", "project"]
 
 Value = TypeVar("Value")
-
-
-def pytest_runtest_setup() -> None:
-    """Skip the tests of this folder in the whole suite: workers start, die and come back."""
-    if not os.environ.get("TEAMGRAPH_DISTRIBUTED"):
-        pytest.skip("they take minutes; `make distributed` runs them")
 
 
 class Told:
