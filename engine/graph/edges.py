@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple, cast
 
 from msgspec import Struct, field
@@ -328,6 +329,12 @@ def _meant(name: str, node: Node) -> str | None:
     return f"node.params.{name}" if name in node.params else _MEANT.get(name)
 
 
+def _nearly_meant(name: str) -> str | None:
+    """The same for a name with a slip of the pen: `mesage` is `input.message`."""
+    near = get_close_matches(name, _MEANT, n=1, cutoff=0.85)
+    return _MEANT[near[0]] if near else None
+
+
 def _unknown_name(
     read: VariableRead, place: Problem, names: Iterable[str], meant: str | None
 ) -> Problem:
@@ -337,9 +344,8 @@ def _unknown_name(
     known = {*RESERVED, *names}
     if read.name in _FUNCTIONS:
         return replace(place, message=f"unknown name {read.name!r}; {_FUNCTIONS[read.name]}")
-    near = meant or closest(
-        read.name, known | INSIDE | ({read.local_name} if read.local_name else set())
-    )
+    near_by = known | INSIDE | ({read.local_name} if read.local_name else set())
+    near = meant or closest(read.name, near_by) or _nearly_meant(read.name)
     text = f"unknown name {read.name!r}"
     if near is None:
         text += f"; this template may read: {listed(sorted(known), 30)}; a value of yours is a "
