@@ -13,6 +13,9 @@ import pytest
 
 from .__main__ import NAMES
 
+DATABASE = ("distributed", "postgres")
+"""Those that `make distributed` runs."""
+
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each != "distributed"])
 def test_no_fault_costs_anything_and_every_broken_store_is_found_out(name: str) -> None:
