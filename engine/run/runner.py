@@ -537,7 +537,7 @@ class Runner:
         if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
-        new_id = uuid4().hex
+        new_id = "" if run_id and session_id else uuid4().hex
         turn = Turn(
             run_id=run_id or new_id,
             input=message,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from ..dispatch.dbos import DBOSDispatcher
 
-OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
+OPERATIONS = (*api_runs.operations, *api_graphs.operations, *api_sessions.operations)
 """The native API."""
 
 
