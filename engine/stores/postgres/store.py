@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from time import time
 from typing import Any, cast
 from uuid import UUID, uuid4
+from weakref import finalize
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -126,6 +127,7 @@ class PostgresStore:
         self._patience = f"{lease_timeout} seconds"
         self._connections = Connections(dsn, schema, size=connections, timeout=timeout)
         self._owner = Owner(dsn, schema, patience=lease_timeout, cancel=self._interrupt)
+        finalize(self, self._owner.rest).atexit = False
         self._turns = TurnCache()
         self._prompts: set[str] = set()
         self._reset()
@@ -603,6 +605,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Close the connections of this event loop; a lease that is held stays."""
+        self._owner.rest()
         await self._connections.close()
 
     async def _begin(

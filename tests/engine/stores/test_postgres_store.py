@@ -238,7 +238,7 @@ def test_a_queued_lease_is_called_when_the_one_before_it_ends(
         one = PostgresStore(server.dsn, schema=schema_of(tmp_path))
         lease = await one.begin(KEY, Turn("r1", "x"))
         forked = await one.begin(KEY, Turn("r2", "x"), policy="fork")
-        owner = Owner(server.dsn, schema_of(tmp_path), patience=8, cancel=lambda _: None)
+        owner = Owner(server.dsn, schema_of(tmp_path), patience=8, cancel=one._interrupt)
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(
                 SQL("INSERT INTO {}.owners (id, seen) VALUES (%s, 'epoch')").format(schema),
@@ -269,6 +269,30 @@ async def until_leases(server: Server, place: Path, expected: int) -> None:
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         while connection.execute(count).fetchall() != [(expected,)]:  # noqa: ASYNC110  of other processes too
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "dropped"])
+def test_a_store_that_is_closed_or_dropped_keeps_no_connection(
+    server: Server, tmp_path: Path, *, is_closed: bool
+) -> None:
+    name = f"of {schema_of(tmp_path)}"
+    graph = Graph(name="echo", nodes={"a": Member()}, model="echo")
+
+    async def play() -> None:
+        dsn = f"{server.dsn}?application_name={name.replace(' ', '%20')}"
+        store = PostgresStore(dsn, schema=schema_of(tmp_path), lease_timeout=3600)
+        await Runner(graph, store=store).arun("hi", session_id="s")
+        if is_closed:
+            await store.close()
+        del store
+        gc.collect()
+        count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            async with asyncio.timeout(60):
+                while connection.execute(count, [name]).fetchall() != [(0,)]:  # noqa: ASYNC110  of other tasks and threads
+                    await asyncio.sleep(0)
+
+    asyncio.run(play())
 
 
 def test_the_cache_of_turns_is_bounded() -> None:
