@@ -167,6 +167,11 @@ class Runner:
         return self._store
 
     @property
+    def listeners(self) -> Sequence[Listener]:
+        """The functions that are called with the events of all its runs."""
+        return self._listeners
+
+    @property
     def declared(self) -> str:
         """The hash of all that the graph declares: nodes, templates, models, edges, tools."""
         return self._prepare().identity

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from random import getrandbits
 from time import perf_counter, time
+from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -52,6 +54,31 @@ class ServerMetrics:
     def response(self) -> Response:
         """The metrics as Prometheus text."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@runtime_checkable
+class ContinuesTraces(Protocol):
+    """A listener of runs that makes spans, such as `teamgraph.tracing.OpenTelemetry`."""
+
+    def continue_trace(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Let runs that begin in this block be inside the span that the headers name."""
+        ...
+
+
+class TraceContext:
+    """ASGI middleware: runs of a request are inside the span that its `traceparent` names."""
+
+    def __init__(self, app: ASGIApp, tracer: ContinuesTraces) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, inside the trace of its client."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._tracer.continue_trace(Headers(scope=scope)):
+            await self._app(scope, receive, send)
 
 
 class Telemetry:
