@@ -137,8 +137,8 @@ def test_every_name_has_a_docstring_of_its_own_that_is_a_sentence(package: Modul
 
 def test_a_door_of_an_extra_has_its_names_and_no_others() -> None:
     door = import_module("teamgraph.dispatch")
-    assert {*door.__all__} <= {*dir(door), "DBOSDispatcher", "DispatchedRunner", "Worker"}
-    with pytest.raises(AttributeError, match=r"'teamgraph.dispatch' has no attribute 'zzz'$"):
+    assert all(hasattr(door, name) for name in door.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'zzz'$"):
         getattr(door, "zzz")  # noqa: B009  no type checker knows it
 
 
