@@ -82,6 +82,7 @@ distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt
 	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
 		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py tests/engine/dispatch $(ARGS)
 	@$(BIN)/python -m tests.faults postgres distributed --short
+	@$(BIN)/python -m tests.benchmarks distributed --short
 
 browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing
 	@$(if $(CHROMIUM),,apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null)

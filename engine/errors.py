@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -57,8 +57,30 @@ class BlockedLoopWarning(UserWarning):
     """Warns that a synchronous method blocks the event loop that it is called in."""
 
 
+class Advice(NamedTuple):
+    """How to go on after an error, for who reads it in Python, at a terminal, or over HTTP."""
+
+    python: str
+    terminal: str
+    http: str
+
+
 class TeamgraphError(Exception):
-    """Base class of all errors that teamgraph raises on purpose."""
+    """Base class of all errors that teamgraph raises on purpose.
+
+    The text says how to go on; where that depends on where it is read, it is said for Python.
+    """
+
+    def __init__(self, text: str = "", *, advice: Advice | None = None) -> None:
+        super().__init__(text if advice is None else f"{text}; {advice.python}")
+        self._fact = text
+        self._advice = advice
+
+    def text_for(self, reader: Literal["terminal", "http"]) -> str:
+        """The text for who reads it at a terminal, or over HTTP."""
+        if self._advice is None:
+            return str(self)
+        return f"{self._fact}; {getattr(self._advice, reader)}"
 
 
 class Problem(Struct, frozen=True):
@@ -236,8 +258,10 @@ class NotFound(TeamgraphError, LookupError):
 class RunError(TeamgraphError):
     """A run did not finish; `run` has its records, and `run.run_id` resumes it."""
 
-    def __init__(self, message: str, *, run: Run | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, run: Run | None = None, advice: Advice | None = None
+    ) -> None:
+        super().__init__(message, advice=advice)
         self.run = run
 
 
@@ -268,8 +292,9 @@ class BudgetExceeded(RunError):
         name: str = "calls",
         spent: float = 0,
         limit: float = 0,
+        advice: Advice | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, advice=advice)
         self.per = per
         self.name = name
         self.spent = spent

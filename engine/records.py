@@ -182,7 +182,8 @@ class Record(FrozenStruct, frozen=True, eq=False):
     A record that is `running` or `waiting` is replaced by the next one of its attempt: it has the
     tool calls so far (`calls` counts those of the node in all its attempts) and the `questions` to
     people, and `session_state` what the tools have set. `abandoned` says that nothing of it is
-    continued, because the graph was changed.
+    continued, because the graph was changed. Where the budget has stopped an attempt, `unfinished`
+    is the number of its exchanges, the last ones: a resumption asks none of them again.
     """
 
     beside: ClassVar[frozenset[str]] = frozenset({"quotes"})
@@ -209,6 +210,7 @@ class Record(FrozenStruct, frozen=True, eq=False):
     questions: tuple[Question, ...] = ()
     calls: int = 0
     abandoned: bool = False
+    unfinished: int = 0
 
     @property
     def is_final(self) -> bool:

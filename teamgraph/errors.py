@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .engine.errors import (
+    Advice,
     AnswerError,
     BlockedLoopWarning,
     BudgetExceeded,
@@ -34,6 +35,7 @@ from .engine.errors import (
 )
 
 __all__ = [
+    "Advice",
     "AnswerError",
     "BlockedLoopWarning",
     "BudgetExceeded",

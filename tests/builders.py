@@ -12,6 +12,9 @@ from teamgraph import Graph
 from teamgraph.errors import DefinitionError, Problem
 from teamgraph.kinds import Node
 
+FEWER_PLUGINS = {"PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:anyio"}
+"""For pytest in a process of its own: without two plug-ins that take half a second to import."""
+
 
 def written(folder: Path, text: str, *, name: str = "team.yaml") -> Path:
     """A graph file (or a template, or a module) with this text, without its indent."""

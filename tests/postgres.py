@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from msgspec import Struct
+from psycopg.sql import SQL, Identifier
 
 MISSING = (
     "PostgreSQL is not installed here (on Debian: apt-get install postgresql); "
@@ -47,6 +48,19 @@ class Server(Struct):
     def dsn(self) -> str:
         """The address of its database."""
         return f"postgresql://teamgraph@127.0.0.1:{self.port}/postgres"
+
+    def new_database(self, name: str) -> str:
+        """The address of one more database: workers have schemas with fixed names."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return self.dsn.removesuffix("postgres") + name
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of its postmaster and of those that this has started."""
+        first = self.process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
 
     def kill(self) -> None:
         """Stop it at once, as `pg_ctl stop -m immediate`: nothing is flushed."""

@@ -25,6 +25,7 @@ from teamgraph import Graph
 from teamgraph.engine.testing.cases import CaseFile
 from teamgraph.engine.testing.snapshots import SUFFIX
 from teamgraph.engine.view.drawing import svg_file
+from tests.builders import FEWER_PLUGINS
 from tests.stub import StubProvider
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +77,7 @@ def environment(provider: StubProvider) -> dict[str, str]:
     private = re.compile(r".*_API_KEY|TEAMGRAPH_.*|PYTHON.*|FORCE_COLOR|COLUMNS|CI")
     kept = {name: text for name, text in os.environ.items() if not private.fullmatch(name)}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    return kept | {"PATH": path, "OPENAI_API_BASE": provider.base_url}
+    return kept | {"PATH": path, "OPENAI_API_BASE": provider.base_url, **FEWER_PLUGINS}
 
 
 @pytest.mark.parametrize("pages", READ_TOGETHER, ids=lambda pages: name_of(pages[0]))

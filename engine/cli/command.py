@@ -240,7 +240,7 @@ def _reported_errors(*, debug: bool, as_json: bool) -> Generator[None]:
 def _message(error: Exception) -> str:
     """What went wrong and how to go on; an exception of no room is a bug."""
     if isinstance(error, TeamgraphError):
-        return "; ".join([str(error), *getattr(error, "__notes__", ())])
+        return "; ".join([error.text_for("terminal"), *getattr(error, "__notes__", ())])
     return (
         f"internal error: {type(error).__name__}: {error}; please report it with the traceback "
         "that --debug shows"
@@ -334,7 +334,8 @@ def _is_unavailable(error: BaseException) -> bool:
 def report_error(error: TeamgraphError) -> None:
     """Print an error, or every problem of an invalid definition, on standard error."""
     if not isinstance(error, DefinitionError):
-        text = "\n  ".join([f"error: {error}", *getattr(error, "__notes__", ())])
+        told = f"error: {error.text_for('terminal')}"
+        text = "\n  ".join([told, *getattr(error, "__notes__", ())])
         print_note(text, Style.ERROR)
         return
     for problem in error.problems:

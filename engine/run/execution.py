@@ -460,6 +460,7 @@ class RunExecution(Struct):
                     return self._record(execution, "waiting")
                 except Exception as raised:  # noqa: BLE001  whatever a kind raises is its failure
                     error = raised
+                execution.paid = []
                 self.answer.discard(node_id, execution.attempt)
                 wait = self._retry_wait(node, execution, tries, error)
                 if wait is None:
@@ -671,7 +672,10 @@ class RunExecution(Struct):
                 because = f"it failed: {text}"
                 return self._record(execution, "skipped", because=because, error=text)
         self.failures[node_id] = error
-        return self._record(execution, "failed", error=text)
+        record = self._record(execution, "failed", error=text)
+        if isinstance(error, BudgetExceeded):
+            record = replace(record, unfinished=len(execution.exchanges) - execution.began)
+        return record
 
     def _record(
         self,

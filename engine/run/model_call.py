@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import AnswerError, BudgetExceeded, Expired, InputError, ModelError
+from ..errors import Advice, AnswerError, BudgetExceeded, Expired, InputError, ModelError
 from ..events import (
     Answer,
     AnswerReset,
@@ -125,10 +125,12 @@ def _exceeded(per: str, name: str, spent: float, limit: float) -> BudgetExceeded
     who = {"run": "the run", "session": "the session", "day": "the user"}[per]
     when = " today (UTC)" if per == "day" else ""
     written = f"{name}: ..." if per == "run" else f"per: {per}, {name}: ..."
+    raised = f"raise `budget: {{{written}}}` in the graph and resume the run"
+    once = f"{raised}, or resume it with a higher budget for this once"
     return BudgetExceeded(
         f"{who} has used {spent:.12g} {name}{when}, and its budget is {limit:.12g}, so no model "
-        f"is asked any more; raise `budget: {{{written}}}` in the graph and resume the run, or "
-        "resume it with a higher budget for this once",
+        "is asked any more",
+        advice=Advice(python=once, terminal=f"{once} (--budget)", http=raised),
         per=per,
         name=name,
         spent=spent,
@@ -430,8 +432,12 @@ class ModelCall(Struct):
     ) -> Reply:
         """Ask once, and add the exchange to those of the node; an empty reply is an error.
 
-        `shown` is the beginning of the answer that earlier replies have left.
+        `shown` is the beginning of the answer that earlier replies have left. What an earlier try
+        has paid for is not asked again.
         """
+        node = self.node
+        if node.paid and (paid := node.take_paid(ask, template, request.messages)):
+            return Reply(paid.reply, finish_reason=paid.finish_reason)
         if any(message.parts for message in request.messages):
             request = await self._with_attachments(request, template)
         prompts, started, usage = self.graph.prompts, time(), NO_USAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import time
@@ -32,7 +32,7 @@ from ..graph.fields import Retry
 from ..graph.graph import Graph
 from ..graph.node import Node
 from ..graph.yaml.reader import display_path
-from ..messages import JSON
+from ..messages import JSON, Message
 from ..node_path import NodePath
 from ..records import Exchange, Question, Record
 from ..values import ABSENT, merge_changes, to_json
@@ -222,7 +222,9 @@ class NodeExecution(Struct):
 
     An attempt continues the tool calls of those before it: the first `committed` of `exchanges` are
     stored, and the first `void` are not continued. `calls` counts the tool calls, `questions` are
-    those to people, and `tool_changes` the keys that tools have set in the session's state.
+    those to people, and `tool_changes` the keys that tools have set in the session's state. The
+    exchanges from `began` on are those of the current attempt; `paid` are those that the budget
+    stopped an earlier try after, to be taken instead of asking the same again.
     """
 
     node_id: str
@@ -238,6 +240,8 @@ class NodeExecution(Struct):
     calls: int = 0
     questions: list[Question] = []
     tool_changes: dict[str, JSON] = {}
+    began: int = 0
+    paid: list[Exchange] = []
 
     def continue_from(self, before: Record, *, is_unchanged: bool) -> None:
         """Continue what an earlier try of the run has stored of the node."""
@@ -246,6 +250,9 @@ class NodeExecution(Struct):
             return
         self.exchanges = [each for each in before.exchanges if each.tool_calls]
         self.committed = len(self.exchanges)
+        if before.unfinished:
+            attempt = before.exchanges[-before.unfinished :]
+            self.paid = [each for each in attempt if not each.tool_calls]
         is_failed = before.status == "failed"  # then a question that expired is asked again
         self.questions = [
             each for each in before.questions if not (is_failed and each.has_expired(time()))
@@ -256,6 +263,7 @@ class NodeExecution(Struct):
         """Begin the next attempt; it reads the state anew, unless its tools have set some."""
         self.attempt += 1
         self.inside = None
+        self.began = len(self.exchanges)
         if not self.tool_changes:
             self.state = None
 
@@ -263,6 +271,15 @@ class NodeExecution(Struct):
         """Continue nothing of this attempt: its tools have read a state that no longer holds."""
         self.void = len(self.exchanges)
         self.tool_changes = {}
+
+    def take_paid(self, ask: int, prompt: str, messages: Sequence[Message]) -> Exchange | None:
+        """The exchange of this very request that an earlier try has paid for, if there is one."""
+        for each in self.paid:
+            if (each.ask, each.prompt, each.messages) == (ask, prompt, messages):
+                self.paid.remove(each)
+                self.exchanges.append(each)
+                return each
+        return None
 
     def rounds(self, ask: int, prompt: str) -> list[int]:
         """Which exchanges with tool calls the request number `ask` of an attempt continues."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..blocking import all_items
-from ..errors import InputError, NotFound, closest, listed
+from ..errors import Advice, InputError, NotFound, closest, listed
 from ..events import Listener, TokenMode
 from ..graph.graph import Budget
 from ..graph.node import loads_history, tools_of
@@ -52,8 +52,12 @@ class RunReference(Struct, frozen=True):
         if run is None:
             whose = "without a user" if self.user_id is None else f"of user {self.user_id!r}"
             raise NotFound(
-                f"there is no run {self.run_id!r} {whose} here; `runs list` shows those there are, "
-                "a user's if the user is named"
+                f"there is no run {self.run_id!r} {whose} here",
+                advice=Advice(
+                    python="`Runner.session(...).runs()` lists those of a session",
+                    terminal="`teamgraph runs list` lists those there are (--user: of a user)",
+                    http="GET /api/sessions/ID lists those of a session (user_id: of a user)",
+                ),
             )
         return run
 
@@ -234,8 +238,12 @@ def _check_ran(run: Run, node: str | None) -> None:
         return
     if node not in run.records and not any(NodePath(path).is_inside(node) for path in run.records):
         raise InputError(
-            f"run {run.run_id!r} has no record of {node!r} to fork from; `runs show` lists those "
-            "that it has"
+            f"run {run.run_id!r} has no record of {node!r} to fork from",
+            advice=Advice(
+                python="its `records` are those that it has",
+                terminal=f"`teamgraph runs show {run.run_id}` lists those that it has",
+                http="GET /api/runs/ID lists those that it has",
+            ),
         )
 
 

@@ -84,7 +84,7 @@ def info_of(error: Exception) -> ErrorInfo:
     if not isinstance(error, TeamgraphError):
         text = "an internal error; please report it with the traceback in the server's log"
         return ErrorInfo(status, code, text)
-    text = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    text = "; ".join([error.text_for("http"), *getattr(error, "__notes__", ())])
     return ErrorInfo(status, code, text, run=error.run if isinstance(error, RunError) else None)
 
 

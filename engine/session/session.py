@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from ..blocking import all_items, door
-from ..errors import InputError, NotFound
+from ..errors import Advice, InputError, NotFound
 from ..messages import JSON, NO_USAGE, FrozenStruct, Message, Usage, as_plain
 from ..records import Change, Head, Record, Run, SessionKey, Summary, Turn
 from ..unknown_names import explained, missing_attribute
@@ -53,7 +53,7 @@ class Session(Struct, frozen=True):
         """The number of turns, state, summary and name of the session, in one read."""
         head = await self.store.head(self.key)
         if head is None:
-            raise self._not_found()
+            raise no_session(self.key)
         return head
 
     @explained
@@ -119,7 +119,7 @@ class Session(Struct, frozen=True):
         if both := sorted({*given} & {*remove}):
             raise InputError(f"the key {both[0]!r} is both set and removed; give it in one of them")
         if not await self._sets_state().set_state(self.key, given, remove=tuple(remove)):
-            raise self._not_found()
+            raise no_session(self.key)
 
     @explained
     async def aname(self) -> str | None:
@@ -132,7 +132,7 @@ class Session(Struct, frozen=True):
         if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
             raise InputError(f"the name is {name!r}; give a text, or None to remove it")
         if not await self.store.rename(self.key, name):
-            raise self._not_found()
+            raise no_session(self.key)
 
     @explained
     async def ametrics(self) -> Metrics:
@@ -149,7 +149,7 @@ class Session(Struct, frozen=True):
     async def adelete(self) -> None:
         """Delete the session with its runs, state and summaries."""
         if not await self.store.delete_session(self.key):
-            raise self._not_found()
+            raise no_session(self.key)
 
     @explained
     async def adelete_run(self, run_id: str) -> None:
@@ -239,18 +239,30 @@ class Session(Struct, frozen=True):
             "(docs/your-own-store.md); pass `state` to the next run, or use another store"
         )
 
-    def _not_found(self) -> NotFound:
-        user, named = self.key.user_id, repr(self.key.session_id)
-        if user is not None:
-            text = f"user {user!r} has no session {named}; `Runner.sessions` lists them"
-        else:
-            text = f"without a user there is no session {named}; give the user_id that it belongs "
-            text += "to, if there is one, or see `Runner.sessions`"
-        return NotFound(text)
-
     def _no_run(self, run_id: str) -> NotFound:
-        session = self.key.session_id
-        return NotFound(f"session {session!r} has no run {run_id!r}; its `runs` lists them")
+        return NotFound(
+            f"session {self.key.session_id!r} has no run {run_id!r}",
+            advice=Advice(
+                python="its `runs` lists them",
+                terminal="`teamgraph runs list` lists those there are",
+                http="GET /api/sessions/ID lists them",
+            ),
+        )
+
+
+def no_session(key: SessionKey) -> NotFound:
+    """The error for a session that a user does not have."""
+    lists = Advice(
+        python="`Runner.sessions` lists",
+        terminal="`teamgraph sessions list` lists",
+        http="GET /api/sessions lists",
+    )
+    if key.user_id is not None:
+        fact, form = f"user {key.user_id!r} has no session {key.session_id!r}", "{} them"
+    else:
+        fact = f"without a user there is no session {key.session_id!r}"
+        form = "give the user_id that it belongs to, if there is one; {} those there are"
+    return NotFound(fact, advice=Advice(*map(form.format, lists)))
 
 
 _ALTERNATIVES = {

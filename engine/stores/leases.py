@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..blocking import run_blocking
-from ..errors import Conflict, InputError, NotFound, SessionBusy, TeamgraphError
+from ..errors import Advice, Conflict, InputError, NotFound, SessionBusy, TeamgraphError
 from ..records import SessionKey, Turn
 from ..session.store import Lease, Policy, WhileWaiting
 
@@ -162,8 +162,12 @@ def _wake(waiter: _Waiter) -> None:
 def session_busy(key: SessionKey) -> SessionBusy:
     """The error for a session that another run has."""
     return SessionBusy(
-        f"session {key.session_id!r}: another run is in progress; "
-        "wait for it, or have it waited for or forked (--busy serialize or fork)"
+        f"session {key.session_id!r}: another run is in progress",
+        advice=Advice(
+            python="wait for it, or make the runner with busy='serialize', which waits, or 'fork'",
+            terminal="wait for it, or have it waited for or forked (--busy serialize or fork)",
+            http="wait for it, or begin another session",
+        ),
     )
 
 
@@ -185,9 +189,14 @@ def check_waiting(
         if turn.is_waiting(now):
             raise SessionBusy(
                 f"session {key.session_id!r}: run {turn.run_id!r} waits for an answer to "
-                f"{', '.join(map(repr, turn.waiting))}; give it with `Runner.respond` or "
-                "`teamgraph runs respond`, or let other turns run meanwhile "
-                "(--while-waiting allow)"
+                f"{', '.join(map(repr, turn.waiting))}",
+                advice=Advice(
+                    python="give it with `Runner.respond`, or let other turns run meanwhile: "
+                    "Runner(..., while_waiting='allow')",
+                    terminal=f"give it with `teamgraph runs respond {turn.run_id}`, or let other "
+                    "turns run meanwhile (--while-waiting allow)",
+                    http="give it with POST /api/runs/ID/respond, or begin another session",
+                ),
             )
 
 

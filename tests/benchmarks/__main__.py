@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import sys
 
-from . import graph, growth, memory, model, overhead, render, serve, start, store, turn, view
+from tests.postgres import MISSING, programs
+
+from . import (
+    distributed,
+    graph,
+    growth,
+    memory,
+    model,
+    overhead,
+    postgres,
+    render,
+    serve,
+    start,
+    store,
+    turn,
+    view,
+)
 
 TABLES = {
     "start": start.rows,
@@ -18,7 +34,11 @@ TABLES = {
     "serve": serve.rows,
     "growth": growth.rows,
     "view": view.rows,
+    "postgres": postgres.rows,
+    "distributed": distributed.rows,
 }
+ON_POSTGRES = ("postgres", "distributed")
+"""Those that start a PostgreSQL server, and are left out where it is not installed."""
 
 
 def main(arguments: list[str]) -> None:
@@ -27,6 +47,9 @@ def main(arguments: list[str]) -> None:
     wanted = [name for name in arguments if name in TABLES] or list(TABLES)
     for name in wanted:
         print(f"\n{name}")
+        if name in ON_POSTGRES and programs() is None:
+            print(f"  {MISSING}")
+            continue
         for row in TABLES[name](short=short):
             print(f"  {row}", flush=True)
 

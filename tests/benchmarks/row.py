@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter, process_time
 
 
@@ -36,6 +39,16 @@ async def cpu_of(work: Callable[[], Awaitable[object]]) -> float:
     started = process_time()
     await work()
     return process_time() - started
+
+
+def cpu_of_processes(processes: Iterable[int]) -> float:
+    """CPU seconds of processes so far, with those of their children that have ended."""
+    total = 0
+    for process in processes:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 async def wall_of(work: Callable[[], Awaitable[object]]) -> float:

@@ -178,7 +178,7 @@ async def _fill(path: Path, turns: int) -> None:
 async def _turn(store: Store, key: SessionKey, number: int, nodes: int = _NODES) -> None:
     turn = Turn(f"r{number}", f"question {number}")
     lease = await store.begin(key, turn)
-    await store.put(lease, [_record(number, node) for node in range(nodes)])
+    await store.put(lease, [record_of(number, node) for node in range(nodes)])
     done = Turn(turn.run_id, turn.input, status="done", answer=f"answer {number}")
     await store.finish(lease, done, Change())
 
@@ -187,7 +187,7 @@ async def _puts(store: Store, key: SessionKey, run_id: str) -> float:
     """CPU seconds of one put into an open session with a run in progress."""
     turn = Turn(run_id, "question")
     lease = await store.begin(key, turn)
-    records = [_record(0, node) for node in range(_PUTS)]
+    records = [record_of(0, node) for node in range(_PUTS)]
 
     async def put() -> None:
         for record in records:
@@ -221,7 +221,7 @@ def _reopen(peer: Peer) -> None:
     peer.close()
 
 
-def _record(turn: int, node: int) -> Record:
+def record_of(turn: int, node: int) -> Record:
     asked = f"What about the weather in place {turn}, and the sea at beach {node}?"
     reply = f"At {turn}.{node} it is sunny, with a light wind from the west. " * 3
     sent = (
@@ -234,7 +234,7 @@ def _record(turn: int, node: int) -> Record:
 
 
 def _document(turn: int, node: int) -> Document:
-    document: Document = msgspec.to_builtins(_record(turn, node), enc_hook=_dumped)
+    document: Document = msgspec.to_builtins(record_of(turn, node), enc_hook=_dumped)
     return document
 
 

@@ -22,11 +22,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from teamgraph import SessionKey
+import psycopg
+
+from teamgraph import SessionKey, TinyDBStore
 from teamgraph.dispatch import DBOSDispatcher, Submission
 from teamgraph.errors import NotFound, StoreError, TeamgraphError
 from teamgraph.events import NodeFinished, RunFinished
+from tests.engine.dispatch import every_place
 from tests.postgres import Server, postgres
+from tests.workers import forked_workers
 
 from .judge import Counts, Open
 from .team import SLOW_TEAM
@@ -136,6 +140,7 @@ def distributed(open_store: Open, trials: int, seed: int) -> Counts:
     """`trials` turns over 20 sessions and 3 workers that are killed; with 300, all the rest too."""
     del open_store
     counts, is_long = Counts(), trials >= 300
+    _equal(counts)
     asyncio.run(_kills(trials, seed, counts, is_long=is_long))
     if is_long:
         asyncio.run(_suspended(counts))
@@ -144,6 +149,30 @@ def distributed(open_store: Open, trials: int, seed: int) -> Counts:
         asyncio.run(_same_id(counts))
         asyncio.run(_cancelled(counts))
     return counts
+
+
+def _equal(counts: Counts) -> None:
+    """Three workers store what one process stores."""
+    with tempfile.TemporaryDirectory() as folder, postgres() as server:
+        alone = asyncio.run(every_place.in_process(TinyDBStore(folder)))
+        with forked_workers() as workers:
+            workers.start(server.dsn, every_place.__name__, 3, concurrency=1)
+            together = asyncio.run(_together(server.dsn))
+        counts.trials += len(alone[0])
+        if together != alone:
+            counts.note("the exports of three workers are not those of one process", "wrong")
+        with psycopg.connect(server.dsn) as connection:
+            ran = connection.execute(
+                "SELECT DISTINCT executor_id FROM teamgraph_dbos.workflow_status"
+            ).fetchall()
+        print(f"    equal exports: turns of {len(alone[0])} sessions by {len(ran)} of 3 workers")
+
+
+async def _together(dsn: str) -> list[Any]:
+    dispatcher = DBOSDispatcher(dsn)
+    stored = await every_place.talk(dispatcher, dispatcher.store)
+    await dispatcher.close()
+    return stored
 
 
 async def _kills(turns: int, seed: int, counts: Counts, *, is_long: bool) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ...blocking import run_blocking
-from ...errors import InputError, NoAnswer, NodeError, NotFound, PromptError
+from ...errors import InputError, NoAnswer, NodeError, PromptError
 from ...events import Event, PromptRendered
 from ...graph.graph import MESSAGE, Graph
 from ...graph.node import NamesPython, Node, Rehearses, branches_of, graph_in, takes_of
@@ -18,6 +18,7 @@ from ...models.protocol import Request
 from ...node_path import ROOT, NodePath
 from ...prompts.library import CAPTURED_PROMPTS, CapturedPrompt
 from ...records import Run, SessionKey, Turn
+from ...session.session import no_session
 from ...session.store import Store
 from ...values import check_ids, check_mapping, check_system, check_text
 from ..execution import RunRequest
@@ -98,11 +99,9 @@ async def render_next(graph: Graph, scene: Scene, store: Store, session_id: str)
 
     Raises `NotFound` if the user has no such session.
     """
-    if await store.head(SessionKey(scene.user_id, session_id)) is None:
-        whose = "there is" if scene.user_id is None else f"user {scene.user_id!r} has"
-        raise NotFound(
-            f"{whose} no session {session_id!r}; `teamgraph sessions list` shows those there are"
-        )
+    key = SessionKey(scene.user_id, session_id)
+    if await store.head(key) is None:
+        raise no_session(key)
     return await _rendered(graph, replace(scene, session={"id": session_id}), store)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary, WeakMethod, finalize
 
 import psycopg
 from psycopg import AsyncConnection
@@ -35,6 +35,9 @@ CANCEL = "cancel"
 """What the owner of a lease is called with when another process has cancelled its run."""
 _SOON = 2
 """Seconds for which a connection is tried once more, to learn why there is none."""
+
+_PATIENCE = 5
+"""Seconds for which the end of a pool is waited for."""
 
 
 class Connections:
@@ -160,7 +163,9 @@ async def _closer(pools: _Pools) -> AsyncGenerator[None]:
 async def _close_own(pools: _Pools) -> None:
     pool = pools.pop(asyncio.get_running_loop(), None)
     if pool is not None:
-        await (await pool).close()
+        # A timeout would make it complain about tasks that were cancelled with all of the loop's.
+        closing = (await pool).close(timeout=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  it is told as a float only
+        await asyncio.wait([_spawn(closing)], timeout=_PATIENCE)
 
 
 def _close_dropped(pools: _Pools) -> None:
@@ -170,7 +175,18 @@ def _close_dropped(pools: _Pools) -> None:
     """
     for loop in [*pools]:
         with suppress(RuntimeError):  # it is closed
-            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(_close_own(pools)))
+            loop.call_soon_threadsafe(lambda: _spawn(_close_own(pools)))
+
+
+def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that is referenced until it has ended, which its loop does not see to."""
+    task = asyncio.get_running_loop().create_task(work)
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+    return task
+
+
+_CLOSING: set[asyncio.Task[None]] = set()
 
 
 async def rows_of(
@@ -232,7 +248,7 @@ class Owner:
         )
         self._pause = patience / 8
         self._patience = patience
-        self._cancel = cancel
+        self._cancel = WeakMethod(cancel)
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -242,14 +258,21 @@ class Owner:
         self._tokens: set[int] = set()
         self._bells: dict[str, Bell] = {}
         self._abandoned: list[UUID] = []
-        self._is_running = False
+        self._is_running = self._is_resting = False
         self._wake = Event()
 
     def add(self, token: int) -> None:
         """Keep a lease until it is removed."""
         with self._guard:
             self._tokens.add(token)
+            self._is_resting = False
             self._start()
+
+    def rest(self) -> None:
+        """Close the connection as soon as there is no lease, and not only after some time."""
+        with self._guard:
+            self._is_resting = True
+            self._wake.set()
 
     def enqueue(self, token: int | None) -> Bell:
         """Keep a place in the queue for a lease; returns what rings when it is first in it."""
@@ -316,14 +339,16 @@ class Owner:
     def _look(self, connection: psycopg.Connection[Row]) -> None:
         """Say that this process lives, and do what others have asked for meanwhile."""
         for (token,) in connection.execute(self._beat, {"id": self.id}).fetchall():
-            self._cancel(token)
+            if (cancel := self._cancel()) is not None:  # pragma: no branch - of a dropped store
+                cancel(token)
         if requests := [*self._abandoned]:
             connection.execute(self._sweep, [requests])
             del self._abandoned[: len(requests)]
 
     def _has_leases(self, last: float) -> bool:
         with self._guard:
-            if not self._tokens and not self._abandoned and monotonic() - last > self._patience:
+            is_over = self._is_resting or monotonic() - last > self._patience
+            if is_over and not self._tokens and not self._abandoned:
                 self._is_running = False
             return self._is_running
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from teamgraph import ScriptedModel
+import re
+
+import pytest
+
+from teamgraph import Graph, ScriptedModel
 from teamgraph.errors import ModelError
+from teamgraph.nodes import Member
 from tests.engine.server.conftest import ASKS, DUO, Serve, events_of
 
 
@@ -114,3 +119,39 @@ def test_a_run_is_forked_and_resumed(serve: Serve) -> None:
         assert served.post("/api/runs/r/resume", stream=stream).status_code == 400  # it is done
     forked = served.post("/api/runs/r/fork", node="last").json()
     assert (forked["answer"], forked["nodes"]["first"]["output"]) == ("three", "one")
+
+
+SPENDS = Graph(
+    name="spends",
+    model="echo",
+    nodes={"a": Member(), "b": Member(needs="a")},
+    budget={"calls": 1},
+)
+ASKED_WRONG = {
+    "a session": ("GET", "/api/sessions/none?user_id=ann", {}),
+    "a session of nobody": ("GET", "/api/sessions/none", {}),
+    "a run": ("GET", "/api/runs/none", {}),
+    "a round": ("POST", "/api/runs/r/fork", {"node": "ok[2]"}),
+    "a turn of a session that waits": (
+        "POST",
+        "/api/runs",
+        {"graph": "asks", "message": "hi", "session_id": "s"},
+    ),
+    "a run that has spent its budget": ("POST", "/api/runs", {"graph": "spends", "message": "hi"}),
+}
+
+
+@pytest.mark.parametrize("what", ASKED_WRONG)
+def test_a_client_is_told_to_go_on_over_http(serve: Serve, what: str) -> None:
+    served = serve(ASKS, SPENDS)
+    served.post("/api/runs", graph="asks", message="go", session_id="s", run_id="r")
+    method, path, body = ASKED_WRONG[what]
+    answer = served.client.request(method, path, json=body)
+    assert answer.status_code in (400, 402, 404, 409)
+    message = answer.json()["error"]["message"]
+    assert not re.search(r"teamgraph |Runner|--\w|\w\(", message), message
+    ids = iter(["s" if "sessions" in message else "r"])
+    for method, path in re.findall(r"\b(GET|POST) (/api/[\w/]+)", message):
+        way = re.sub(r"\bID\b", lambda _: next(ids), path)
+        followed = served.client.request(method, way, json={"answers": {"ok": "yes"}})
+        assert followed.is_success, followed.text

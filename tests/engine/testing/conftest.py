@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.builders import written
+from tests.builders import FEWER_PLUGINS, written
 
 ROOT = Path(__file__).parents[3]
 GRAPH = """\
@@ -96,7 +96,7 @@ class Project:
         done = subprocess.run(
             [sys.executable, "-P", "-m", *words],
             cwd=self.folder,
-            env={**kept, **self.environment, "PYTHONPATH": path},
+            env={**kept, **FEWER_PLUGINS, **self.environment, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             timeout=120,
