@@ -115,6 +115,30 @@ def test_a_turn_that_ends_its_worker_five_times_is_a_dead_letter_and_its_session
     asyncio.run(poison())
 
 
+def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn: str) -> None:
+    async def alone() -> None:
+        table, model = await table_of(dsn), Gate()
+        async with submitting(dsn) as dispatcher:
+            suspects = [await dispatcher.submit(turn(f"suspect {n}", "wait")) for n in range(3)]
+            for run in suspects:
+                number = (await dispatcher.find(run)).id
+                for _ in range(2):
+                    await table.begin(number, uuid4(), "died", is_again=False)
+            async with working(dsn, model, Told(), steps()):
+                other = await dispatcher.submit(turn("beside", "wait"))
+                for _ in range(2):
+                    await model.began.acquire()
+                await dispatcher.result(await dispatcher.submit(turn("later")))
+                found = [await dispatcher.find(run) for run in suspects]
+                assert sum(each.attempts == 2 for each in found) == 2
+                model.opened.set()
+                for run in (other, *suspects):
+                    assert (await dispatcher.result(run)).status == "done"
+        await table.close()
+
+    asyncio.run(alone())
+
+
 def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:
     async def fenced() -> None:
         table = await table_of(dsn)
