@@ -24,7 +24,14 @@ from .event_rows import end_event, has_last, never_begun, parse_events
 from .in_process import run_in_progress, unknown_graph
 from .protocol import Submission
 from .schema import SCHEMA
-from .turns import SubmittedTurn, TurnTable, dump_submission, read_events, workflow_id
+from .turns import (
+    SubmittedTurn,
+    TurnTable,
+    dump_submission,
+    read_events,
+    wait_for_end,
+    workflow_id,
+)
 
 WAITING = 10_000
 """Turns that may wait in all queues before more are refused."""
@@ -114,11 +121,9 @@ class DBOSDispatcher:
 
     async def result(self, run: RunReference) -> Run:
         """See `Dispatcher.result`."""
-        turn = await self.find(run)
-        submission = turn.submission
-        async with aclosing(read_events(self.table, turn, turn.events)) as rows:
-            async for row in rows:
-                turn = row if isinstance(row, SubmittedTurn) else turn
+        submitted = await self.find(run)
+        submission = submitted.submission
+        turn = await wait_for_end(self.table, submitted)
         if turn.error is not None and turn.state == "ended":
             raise turn.error
         return await self._ended(run, turn, submission)

@@ -492,9 +492,7 @@ async def read_events(
     """The batches of events after a number as they come, and at last the row of the ended turn."""
     while True:
         bell = table.bell(turn.id)
-        now = await table.state_of(turn.id)
-        if now is None:
-            raise NotFound("the run was deleted while its events were read")
+        now = await _current(table, turn)
         for number, batch in await table.batches(now, after):
             after = number
             yield number, batch
@@ -503,6 +501,23 @@ async def read_events(
                 yield now
                 return
             await table.wait(bell)
+
+
+async def wait_for_end(table: TurnTable, turn: SubmittedTurn) -> SubmittedTurn:
+    """The row of a turn once nothing more happens to it by itself; raises `NotFound`."""
+    while True:
+        bell = table.bell(turn.id)
+        now = await _current(table, turn)
+        if now.is_over:
+            return now
+        await table.wait(bell)
+
+
+async def _current(table: TurnTable, turn: SubmittedTurn) -> SubmittedTurn:
+    now = await table.state_of(turn.id)
+    if now is None:
+        raise NotFound("the run was deleted while somebody waited for it")
+    return now
 
 
 def _turn(row: Sequence[Any]) -> SubmittedTurn:

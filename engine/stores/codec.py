@@ -147,9 +147,15 @@ def _quoting_fields(record: Record, quotes: QuoteEncoder) -> dict[str, list[obje
 
 
 def decode_own_words(document: Document, references: References, *, results: bool) -> Record:
-    """Decode a record without what it quotes of other runs, which may quote others in turn.
+    """Decode a record without what it quotes of other runs; see `keep_own_words`."""
+    keep_own_words(document, results=results)
+    return decode_record(document, references)
 
-    It has no messages, and of its tools' results only their own, if `results`.
+
+def keep_own_words(document: Document, *, results: bool) -> None:
+    """Remove from a record's document what it quotes of other runs, which may quote others in turn.
+
+    It keeps no messages, and of its tools' results only their own, if `results`.
     """
     for exchange in document.get("exchanges", ()):
         exchange["messages"] = ()
@@ -160,7 +166,6 @@ def decode_own_words(document: Document, references: References, *, results: boo
     document.pop("quoting_fields", None)
     for question in document.get("questions", ()):
         question["text"] = ""
-    return decode_record(document, references)
 
 
 def decode_record(document: Document, references: References) -> Record:

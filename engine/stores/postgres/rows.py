@@ -141,6 +141,11 @@ def needs_records(document: Document) -> set[str]:
     return found
 
 
+def has_quotes(document: Document) -> bool:
+    """Whether a record's document quotes other runs in its texts."""
+    return any(True for _ in _pieces(document))
+
+
 def _pieces(value: object) -> Iterable[tuple[int, str]]:
     """Whatever may be a reference `[run, place, ...]`, wherever it stands."""
     if isinstance(value, dict):

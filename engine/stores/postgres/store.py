@@ -21,7 +21,7 @@ from ...records import Change, Head, Record, Run, SessionInfo, SessionKey, State
 from ...session.store import VERSION, FinishedRun, Hit, Lease, Policy, WhileWaiting, mentions
 from ...unknown_names import explained
 from ...values import check_counts
-from ..codec import encode_record, encode_summary
+from ..codec import encode_record, encode_summary, keep_own_words
 from ..journal.line import Document, dump_json, parse_document, parse_json
 from ..leases import (
     WATCHER,
@@ -43,6 +43,7 @@ from .connections import CANCEL, Bell, Connection, Connections, Owner, Row, rows
 from .rows import (
     TurnCache,
     digest,
+    has_quotes,
     head_of,
     needle,
     needs_records,
@@ -751,7 +752,10 @@ class PostgresStore:
         others: dict[SessionKey, MemorySession],
         documents: Sequence[Document],
     ) -> list[Document]:
-        """Read what documents refer to and is not there yet; returns the records among it."""
+        """Read what documents refer to and is not there yet; returns records that quote in turn.
+
+        Of a run that is quoted only its own words are needed, and few of these quote another one.
+        """
         own, foreign = references_in(documents)
         of_session = session_digest(key)
         session.turns.update(await self._load_turns(of_session, own - session.turns.keys()))
@@ -761,7 +765,10 @@ class PostgresStore:
             there.turns.update(await self._load_turns(session_digest(other), [run_id]))
         quoting = {run_id for document in documents for run_id in needs_records(document)}
         quoting &= session.turns.keys()
-        return await self._load_records(of_session, session, quoting - session.records.keys())
+        found = await self._load_records(of_session, session, quoting - session.records.keys())
+        for document in found:
+            keep_own_words(document, results=True)
+        return [document for document in found if has_quotes(document)]
 
     async def _read(
         self, connection: Connection, row: int, turns: int, deleted: int

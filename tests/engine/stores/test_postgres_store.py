@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -553,29 +554,68 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
+@asynccontextmanager
+async def wired(server: Server) -> AsyncIterator[tuple[Wire, str]]:
+    """A proxy that counts, and the address of the database behind it."""
+    wire = Wire(server.port)
+    proxy = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    dsn = server.dsn.replace(str(server.port), str(port))
+    yield wire, f"{dsn}?sslmode=disable&gssencmode=disable"
+    proxy.close()
+    await asyncio.gather(*filter(None, wire.connections))
+
+
 def test_a_turn_is_a_round_trip_at_each_end_and_one_for_each_node_that_finishes_alone(
     server: Server, tmp_path: Path
 ) -> None:
     async def play() -> list[int]:
-        wire = Wire(server.port)
-        proxy = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-        port = proxy.sockets[0].getsockname()[1]
-        dsn = (
-            server.dsn.replace(str(server.port), str(port)) + "?sslmode=disable&gssencmode=disable"
-        )
-        store = PostgresStore(dsn, schema=schema_of(tmp_path), lease_timeout=600)
         nodes = {"a": Member(), "b": Member(needs=["a"]), "c": Member(needs=["a"])}
-        runner = Runner(Graph(name="three", nodes=nodes, model="echo", output="b"), store=store)
+        graph = Graph(name="three", nodes=nodes, model="echo", output="b")
         counted: list[int] = []
-        for number in range(12):
-            before = wire.round_trips
-            await runner.arun(f"m{number}", user_id="ann", session_id="s")
-            counted.append(wire.round_trips - before)
-        await store.close()
-        proxy.close()
-        await asyncio.gather(*filter(None, wire.connections))
+        async with wired(server) as (wire, dsn):
+            store = PostgresStore(dsn, schema=schema_of(tmp_path), lease_timeout=600)
+            runner = Runner(graph, store=store)
+            for number in range(12):
+                before = wire.round_trips
+                await runner.arun(f"m{number}", user_id="ann", session_id="s")
+                counted.append(wire.round_trips - before)
+            await store.close()
         return counted
 
     # Some have more: each connection prepares a statement that it has seen five times, and one that
     # was not used for a second, as on a busy machine, is asked whether it is alive.
     assert 4 <= min(asyncio.run(play())) <= 2 + 3
+
+
+def test_a_run_is_read_in_as_many_round_trips_however_many_came_before_it(
+    server: Server, tmp_path: Path
+) -> None:
+    nodes = {
+        "history": HistoryLoader(runs=2),
+        "writer": Member(role="You write"),
+        "summary": Summarizer(needs=["writer"]),
+    }
+    graph = Graph(name="club", nodes=nodes, model="m")
+    turns = 8
+
+    async def play() -> list[int]:
+        async with wired(server) as (wire, dsn):
+            store = PostgresStore(dsn, schema=schema_of(tmp_path), lease_timeout=600)
+            model = ScriptedModel(["A", '{"summary": "S", "topics": []}'] * turns)
+            runner = Runner(graph, store=store, model=model)
+            for number in range(turns):
+                await runner.arun("m", user_id="ann", session_id="s", run_id=f"r{number}")
+            counted: list[int] = []
+            for number in (3, turns - 1):
+                each: list[int] = []
+                for _ in range(3):
+                    before = wire.round_trips
+                    assert await store.run(SessionKey("ann", "s"), f"r{number}")
+                    each.append(wire.round_trips - before)
+                counted.append(min(each))
+            await store.close()
+        return counted
+
+    early, late = asyncio.run(play())
+    assert early == late == 4  # the run and its records, and those of the run before it
