@@ -20,6 +20,7 @@ from teamgraph.engine.run.resume import RunReference
 from teamgraph.errors import InputError, NotFound, QueueFull, RunError, SessionBusy, StoreError
 from teamgraph.events import AnswerReset, NodeFinished, RunFinished
 from teamgraph.nodes import Member
+from tests.engine.cli.conftest import Project
 from tests.engine.dispatch.conftest import Gate, Told, asks, duo, steps, working
 from tests.postgres import Server, postgres
 
@@ -50,13 +51,15 @@ async def table_of(dsn: str) -> TurnTable:
     return table
 
 
-def test_nothing_is_submitted_before_a_worker_was_started(empty_dsn: str) -> None:
+def test_nothing_is_submitted_before_a_worker_was_started(empty_dsn: str, project: Project) -> None:
     async def submit() -> None:
         async with submitting(empty_dsn) as dispatcher:
             await dispatcher.submit(turn("early"))
 
     with pytest.raises(NotFound, match=r"no worker has ever been started .* teamgraph worker"):
         asyncio.run(submit())
+    depth = project.teamgraph("queue", "depth", "--dsn", empty_dsn)
+    assert depth.stderr == "nothing waits, and there is no worker\n"
 
 
 def test_a_turn_that_a_stopping_worker_hands_back_is_resumed_by_the_next(dsn: str) -> None:

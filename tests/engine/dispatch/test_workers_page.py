@@ -17,6 +17,7 @@ from teamgraph.dispatch import DBOSDispatcher, DispatchedRunner
 from teamgraph.engine.dispatch.turns import CallRow
 from teamgraph.errors import RunError
 from teamgraph.server import create_app
+from tests.engine.cli.conftest import Project
 from tests.engine.dispatch.conftest import Gate, Told, duo, working
 from tests.engine.dispatch.test_worker import submitting, turn
 from tests.engine.server.conftest import TOKEN
@@ -58,7 +59,7 @@ def browsing(dsn: str, **options: Any) -> Iterator[Browser]:  # noqa: ANN401
 
 
 def test_workers_queues_calls_and_turns_are_shown_and_what_was_given_up_is_retried(
-    left: str,
+    left: str, project: Project
 ) -> None:
     with browsing(left, token=TOKEN) as browser:
         assert "/workers" in browser.open("/").links
@@ -76,6 +77,8 @@ def test_workers_queues_calls_and_turns_are_shown_and_what_was_given_up_is_retri
         assert cells[cells.index("yes") + 1 :][:3] == ["2", "0", "20"]
         again = browser.send(page.form("/workers/retry"), status=404)
         assert "there is no dead letter 1 here" in again.text
+    done = project.teamgraph("queue", "retry", "2", "--dsn", left)
+    assert done.stderr == "turn 2 is in the queue again\n"
 
 
 def test_whoever_may_not_act_for_all_users_sees_no_queue_and_a_read_only_page_has_no_button(
