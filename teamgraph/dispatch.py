@@ -1,8 +1,8 @@
 """Turns that are submitted here and run elsewhere: by tasks, or by workers over PostgreSQL.
 
-`DBOSDispatcher` and `Worker` need the extra `distributed`: `pip install "teamgraph[distributed]"`.
-`teamgraph worker` runs a worker, `teamgraph serve --dispatch` a server in front of them
-(docs/deploy.md).
+`DBOSDispatcher`, `Worker` and `LimitedModel` need the extra `distributed`:
+`pip install "teamgraph[distributed]"`. `teamgraph worker` runs a worker, `teamgraph serve
+--dispatch` a server in front of them (docs/deploy.md).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .engine.dispatch.protocol import Dispatcher, Submission
 if TYPE_CHECKING:
     from .engine.dispatch.dbos import DBOSDispatcher
     from .engine.dispatch.dispatched import DispatchedRunner
+    from .engine.dispatch.limited import LimitedModel
     from .engine.dispatch.worker import Worker
 else:
 
@@ -37,6 +38,7 @@ else:
 _MODULES = {
     "DBOSDispatcher": "dbos",
     "DispatchedRunner": "dispatched",
+    "LimitedModel": "limited",
     "Worker": "worker",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "DispatchedRunner",
     "Dispatcher",
     "InProcessDispatcher",
+    "LimitedModel",
     "Submission",
     "Worker",
 ]

@@ -42,6 +42,19 @@ def depth(where: DatabaseOptions, *, json: JsonFlag = False) -> None:
         print_note("nothing waits, and there is no worker")
 
 
+@command(app)
+def calls(where: DatabaseOptions, *, json: JsonFlag = False) -> None:
+    """Count the calls that run and wait, for each model that workers have a --limit of."""
+    rows = asyncio.run(_calls(where))
+    if json:
+        print_json({"models": rows})
+    elif rows:
+        columns = ("model", "limit", "running", "waiting", "oldest")
+        print_table(columns, [tuple(map(_cell, row.values())) for row in rows])
+    else:
+        print_note("no model that has a limit is being called")
+
+
 @command(app, "list")
 def list_turns(
     where: DatabaseOptions,
@@ -98,6 +111,13 @@ async def _depths(where: DatabaseOptions) -> list[dict[str, object]]:
 
     async with opened(where) as dispatcher:
         return [{**as_json(row)} for row in await dispatcher.table.depths()]
+
+
+async def _calls(where: DatabaseOptions) -> list[dict[str, object]]:
+    from ..dispatch.turns import as_json
+
+    async with opened(where) as dispatcher:
+        return [{**as_json(row)} for row in await dispatcher.table.limited_calls()]
 
 
 async def _listed(

@@ -51,6 +51,27 @@ class WorkerOptions:
         float,
         typer.Option(min=1, metavar="SECONDS", help="How long events are kept after the end."),
     ] = 3600.0
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL=N",
+            help="Call this model N times at once at most, over all workers; repeatable.",
+            show_default=False,
+        ),
+    ] = None
+
+    def limits(self) -> dict[str, int]:
+        """The limits by the ids of models; raises `InputError`."""
+        limits: dict[str, int] = {}
+        for given in self.limit or ():
+            model_id, _, number = given.rpartition("=")
+            if not model_id or not number.isdecimal():
+                raise InputError(
+                    f"--limit: {given!r} is not the id of a model with a number; write for "
+                    "instance --limit openai/gpt-5-mini=20"
+                )
+            limits[model_id] = int(number)
+        return limits
 
 
 @command(app)
@@ -70,6 +91,7 @@ def worker(
     and hands back what takes longer than --grace, for another worker to resume.
 
     $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team
+    $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team --limit openai/gpt-5-mini=20
     """
     database(options.dsn)
     loaded = [graph_options.load(graph) for graph in graphs]
@@ -81,19 +103,19 @@ async def _work(graphs: list[Graph], model_options: ModelOptions, options: Worke
     from ..stores.places import open_store
 
     try:
+        from ..dispatch.limited import LimitedModel
         from ..dispatch.worker import Worker
     except ModuleNotFoundError as error:
         raise needs_extra("worker", error) from error
     dsn = database(options.dsn)
     store = open_store(dsn)
+    model = LimitedModel(
+        options.limits(),
+        override=model_options.model,
+        allow_api_base=model_options.allowed_addresses(),
+    )
     runners = [
-        Runner(
-            model_options.with_default(graph),
-            store=store,
-            model=model_options.model,
-            allow_api_base=model_options.allowed_addresses(),
-        )
-        for graph in graphs
+        Runner(model_options.with_default(graph), store=store, model=model) for graph in graphs
     ]
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

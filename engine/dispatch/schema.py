@@ -4,6 +4,9 @@ A row of `turns` is a submission: a run has one, and one more for each answer to
 in its queue is the number of the row and nothing else, so all words of users are here. A trigger
 deletes them with the run or the session that they belong to.
 
+A row of `calls` is a call of a model with a limit: it may run when fewer rows than the limit came
+before it. Rows are inserted one transaction at a time, so none that came before is committed after.
+
 `execution` fences: each time a worker begins a turn it writes a new one, and what an earlier
 execution writes later is refused.
 """
@@ -18,6 +21,8 @@ SCHEMA = "teamgraph_turns"
 STORE_SCHEMA = "teamgraph"
 """The schema of the store that the turns run on."""
 _LOCK = 0x7475726E  # "turn": one migration at a time
+CALLS = -2
+"""What is notified, in place of the number of a turn, when a call of a limited model has ended."""
 
 _TABLES = """
 CREATE TABLE {s}.bundles (
@@ -191,7 +196,49 @@ END $$;
 CREATE TRIGGER forget_submitted AFTER DELETE ON {store}.runs
     FOR EACH ROW EXECUTE FUNCTION {s}.forget_run();
 """
-_MIGRATIONS = (_TABLES.replace("{n}", SCHEMA).replace("{store}", STORE_SCHEMA),)
+_CALLS = """
+CREATE TABLE {s}.calls (
+    id uuid PRIMARY KEY,
+    place bigint GENERATED ALWAYS AS IDENTITY,
+    worker text NOT NULL REFERENCES {s}.workers ON DELETE CASCADE,
+    model text NOT NULL,
+    at_most int NOT NULL,
+    came timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX calls_in_order ON {s}.calls (model, place);
+CREATE INDEX calls_of_worker ON {s}.calls (worker);
+
+CREATE FUNCTION {s}.tell_of_call() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('{n}', '{calls}');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell_of_end AFTER DELETE ON {s}.calls
+    FOR EACH ROW EXECUTE FUNCTION {s}.tell_of_call();
+
+CREATE FUNCTION {s}.write_calls(of_worker text, ids uuid[], models text[], limits int[])
+RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM {s}.calls WHERE worker = of_worker AND id <> ALL (ids);
+    IF EXISTS (SELECT unnest(ids) EXCEPT SELECT id FROM {s}.calls) THEN
+        PERFORM pg_advisory_xact_lock(hashtext('{n}.calls'));
+        INSERT INTO {s}.calls (id, worker, model, at_most)
+            SELECT new.id, of_worker, new.model, new.at_most
+            FROM unnest(ids, models, limits) WITH ORDINALITY AS new (id, model, at_most, n)
+            ORDER BY new.n
+            ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN QUERY SELECT mine.id FROM {s}.calls AS mine WHERE worker = of_worker
+        AND at_most > (
+            SELECT count(*) FROM {s}.calls AS before
+            WHERE before.model = mine.model AND before.place < mine.place
+        );
+END $$;
+"""
+_MIGRATIONS = tuple(
+    text.replace("{n}", SCHEMA).replace("{store}", STORE_SCHEMA).replace("{calls}", str(CALLS))
+    for text in (_TABLES, _CALLS)
+)
 
 
 async def migrate_turns(connection: Connection, schema: str) -> None:

@@ -147,14 +147,22 @@ class Membership:
             for executor in await self._table.executors() - known:
                 await self._rescue(executor, None, is_silent=False)
         if not self.is_draining:
-            adopted = await self._table.adopt(self._row.bundle, self._row.graphs)
-            if adopted:
-                queue = queue_of(self._row.bundle)
-                await self.requeue([(workflow, queue) for workflow in adopted])
-                self._log("adopted", {"turns": len(adopted)})
+            await self._adopt()
         if monotonic() - self._purged > _PURGE:
             self._purged = monotonic()
             await self._drop_old()
+
+    async def _adopt(self) -> None:
+        """Take over queued turns for whose graphs only workers of this bundle are left.
+
+        What is committed last is that they are ours, so a worker that dies or fails on the way
+        leaves them as they were found, and the next one that looks puts them into its queue again.
+        """
+        async with self._table.adopting(self._row.bundle, self._row.graphs) as adopted:
+            queue = queue_of(self._row.bundle)
+            await self.requeue([(workflow, queue) for workflow in adopted])
+        if adopted:
+            self._log("adopted", {"turns": len(adopted)})
 
     async def _rescue(self, worker: str, owner: UUID | None, *, is_silent: bool) -> None:
         """Put the turns of a worker back into their queues, if it is dead or hangs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -19,7 +19,7 @@ from ..messages import JSON, as_plain
 from ..records import SessionKey
 from ..run.resume import RunReference
 from ..stores.journal.line import dump_json, parse_document, parse_json
-from ..stores.postgres.connections import Connections
+from ..stores.postgres.connections import Connections, rows_of
 from ..stores.postgres.rows import digest, session_digest, user_digest
 from .event_rows import dump_events
 from .protocol import Submission
@@ -112,6 +112,24 @@ class WorkerRow(Struct, frozen=True):
     def is_live(self) -> bool:
         """Whether it was heard of a moment ago."""
         return self.silent < SILENT
+
+
+class CallRow(Struct, frozen=True):
+    """A call of a model of which at most `limit` run at once."""
+
+    id: UUID
+    model: str
+    limit: int
+
+
+class LimitedCalls(Struct, frozen=True):
+    """How many calls of a model with a limit run and wait, and how long the oldest has waited."""
+
+    model: str
+    limit: int
+    running: int
+    waiting: int
+    oldest: float
 
 
 _COLUMNS = (
@@ -257,6 +275,11 @@ class TurnTable:
         self.listen()
         return self._bells.setdefault(turn, asyncio.Event())
 
+    def ring(self, turn: int) -> None:
+        """Ring a bell in this process; those of others hear of what changed in the database."""
+        if (bell := self._bells.pop(turn, None)) is not None:
+            bell.set()
+
     async def wait(self, bell: asyncio.Event, seconds: float = POLL) -> None:
         """Wait until a bell rings, or for so long that it is worth a look."""
         with suppress(TimeoutError):
@@ -315,6 +338,33 @@ class TurnTable:
             for worker, bundle, graphs, *rest in rows
         ]
 
+    async def write_calls(self, worker: str, calls: Sequence[CallRow]) -> set[UUID]:
+        """Make these the calls of a worker, in their order; those of them that may run.
+
+        Raises `StoreError` if the worker is not in the table.
+        """
+        rows = await self._query(
+            "SELECT {s}.write_calls(%s, %s, %s, %s)",
+            [
+                worker,
+                [call.id for call in calls],
+                [call.model for call in calls],
+                [call.limit for call in calls],
+            ],
+        )
+        return {row[0] for row in rows}
+
+    async def limited_calls(self) -> list[LimitedCalls]:
+        """The calls of models with a limit, for each model that has any."""
+        rows = await self._query(
+            "SELECT model, max(at_most), count(*) FILTER (WHERE n <= at_most), "
+            "count(*) FILTER (WHERE n > at_most), coalesce(extract(epoch FROM now() - min(came) "
+            "FILTER (WHERE n > at_most)), 0)::float8 FROM (SELECT *, row_number() OVER "
+            "(PARTITION BY model ORDER BY place) AS n FROM {s}.calls) AS call "
+            "GROUP BY model ORDER BY model"
+        )
+        return [_made(LimitedCalls, *row) for row in rows]
+
     async def graphs(self) -> dict[str, str]:
         """The graphs that a worker has had, and their descriptions; the newest of each name."""
         rows = await self._query("SELECT about FROM {s}.bundles ORDER BY released")
@@ -336,16 +386,24 @@ class TurnTable:
             [executor],
         )
 
-    async def adopt(self, bundle: str, graphs: Sequence[str]) -> list[str]:
-        """Take over queued turns that no worker with their bundle can run; their workflows."""
-        rows = await self._query(
-            "UPDATE {s}.turns AS t SET bundle = %s WHERE t.state = 'queued' AND t.bundle <> %s "
-            "AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
-            "AND t.created < now() - interval '1 second' "
-            "RETURNING encode(t.session, 'hex'), encode(t.run, 'hex'), t.number",
-            [bundle, bundle, [*graphs]],
-        )
-        return [workflow_id(*row) for row in rows]
+    @asynccontextmanager
+    async def adopting(self, bundle: str, graphs: Sequence[str]) -> AsyncGenerator[list[str]]:
+        """Transaction that takes over queued turns that no worker with their bundle can run.
+
+        Gives their workflows. Until it ends nobody else begins or adopts them.
+        """
+        async with self._connections.connection() as connection, connection.transaction():
+            rows = await rows_of(
+                connection,
+                sql(
+                    "UPDATE {s}.turns AS t SET bundle = %s WHERE t.state = 'queued' "
+                    "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
+                    "AND t.created < now() - interval '1 second' "
+                    "RETURNING encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
+                ),
+                [bundle, bundle, [*graphs]],
+            )
+            yield [workflow_id(*row) for row in rows]
 
     async def old(self, seconds: float) -> list[tuple[int, str]]:
         """Turns that ended so many seconds ago, at most 500; dead letters are not among them."""
@@ -398,14 +456,10 @@ class TurnTable:
                 ) as connection:
                     await connection.execute(f"LISTEN {SCHEMA}")
                     for turn in [*self._bells]:
-                        self._ring(turn)
+                        self.ring(turn)
                     async for notice in connection.notifies():
-                        self._ring(int(notice.payload))
+                        self.ring(int(notice.payload))
             await asyncio.sleep(_PAUSE)
-
-    def _ring(self, turn: int) -> None:
-        if (bell := self._bells.pop(turn, None)) is not None:
-            bell.set()
 
 
 def sql(query: str) -> bytes:

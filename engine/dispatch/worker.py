@@ -61,6 +61,7 @@ from .dbos_queue import (
 )
 from .event_rows import has_last, merge_tokens, parse_events
 from .in_process import runners_by_name, start
+from .limited import CallRows, connect
 from .protocol import Submission
 from .takeover import Membership
 from .turns import SubmittedTurn, TurnTable, WorkerRow
@@ -83,9 +84,11 @@ class Worker:
     All runners have one `PostgresStore`, whose database is `dsn`. When it stops, the turns in
     progress have `grace` seconds to finish; the others return to the queue, and another worker
     resumes them. Events are deleted after `keep` seconds. `log` is called with the name and the
-    facts of what happens. One process can have one worker.
+    facts of what happens. Where the model of the runners is a `LimitedModel`, its limits hold over
+    all workers of the database. One process can have one worker.
 
-    Raises `InputError` for an address that is not one of PostgreSQL itself.
+    Raises `InputError` for an address that is not one of PostgreSQL itself, and for a limit of a
+    model that no graph asks.
     """
 
     def __init__(
@@ -126,6 +129,8 @@ class Worker:
             silent=0.0,
             is_draining=False,
         )
+        self._calls = CallRows(self.table, self.row.id)
+        self._has_limits = connect(self._runners.values(), self._calls)
         self._membership = Membership(
             self._dsn, self.table, self._client, self._store, self.row, keep=keep, log=log
         )
@@ -141,13 +146,16 @@ class Worker:
         about = {name: each.graph.description for name, each in self._runners.items()}
         await self._membership.enter(about)
         self._log("ready", {"worker": self.row.id, "graphs": [*self._runners]})
-        beating = asyncio.create_task(self._membership.beat(self._cancel), name="teamgraph beat")
+        tasks = [asyncio.create_task(self._membership.beat(self._cancel), name="teamgraph beat")]
+        if self._has_limits:
+            tasks.append(asyncio.create_task(self._calls.keep(), name="teamgraph calls"))
         try:
             await stop.wait()
         finally:
             await self._drain()
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._membership.leave()
             await self.table.close()
             await call_in_thread(self._client.destroy)

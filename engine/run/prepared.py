@@ -86,6 +86,13 @@ class PreparedGraph(Struct, frozen=True):
         for inner in self.inner.values():
             yield from inner.first_models()
 
+    def all_models(self) -> Iterator[ModelSpec]:
+        """All choices of all nodes that ask a model, also of those in inner graphs."""
+        for specs in self.models.values():
+            yield from specs
+        for inner in self.inner.values():
+            yield from inner.all_models()
+
     def check_ready(self, environ: Mapping[str, str]) -> None:
         """Raise `NoModelError` if no run can succeed: none of the models of a node can answer.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from teamgraph import Chunk, Graph, MemoryStore, PostgresStore, Reply, Request, Runner
+from teamgraph import Chunk, Graph, MemoryStore, Model, PostgresStore, Reply, Request, Runner
 from teamgraph.dispatch import DBOSDispatcher, Dispatcher, InProcessDispatcher, Worker
 from teamgraph.errors import ModelError
 from teamgraph.nodes import HistoryLoader, Human, Member, Python
@@ -121,7 +121,7 @@ async def _visit(dsn: str, *graphs: Graph) -> None:
 @asynccontextmanager
 async def working(
     dsn: str,
-    model: Gate,
+    model: Model,
     told: Told,
     *graphs: Graph,
     **options: Any,  # noqa: ANN401

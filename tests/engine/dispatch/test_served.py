@@ -27,6 +27,8 @@ from tests.engine.cli.conftest import Project
 from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
 from tests.engine.server.test_coming_back import Conversation
 
+_DSN = ("--dsn", "postgresql://host/db")
+
 
 @asynccontextmanager
 async def served(dsn: str, **options: Any) -> AsyncIterator[Starlette]:  # noqa: ANN401
@@ -193,6 +195,8 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
     )
     assert project.teamgraph("queue", "list", "--dead", "--dsn", dsn).stderr == "there are none\n"
     assert project.teamgraph("queue", "depth", "--dsn", dsn, "--json").exit_code == 0
+    calls = project.teamgraph("queue", "calls", "--dsn", dsn)
+    assert calls.stderr == "no model that has a limit is being called\n"
     assert json.loads(project.teamgraph("workers", "--dsn", dsn, "--json").stdout) == {
         "workers": []
     }
@@ -210,6 +214,12 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
         (["serve", "desk.yaml", "--dispatch", "--trace", "t", "--model", "m"], "--model, --trace"),
         (["worker", "desk.yaml"], "no database is named"),
         (["worker", "desk.yaml", "--dsn", "sqlite:///t.db", "--model", "echo"], "sqlite://"),
+        (["worker", "desk.yaml", *_DSN, "--limit", "echo"], "'echo' is not the id of a model with"),
+        (["worker", "desk.yaml", *_DSN, "--limit", "echo=0"], "the limit of 'echo' is 0"),
+        (
+            ["worker", "desk.yaml", *_DSN, "--model", "echo", "--limit", "eco=2"],
+            "a limit of 'eco', and no graph asks it; did you mean 'echo'?",
+        ),
     ],
 )
 def test_a_database_is_named_where_one_is_needed(

@@ -316,6 +316,41 @@ def test_turns_for_graphs_of_a_release_that_is_gone_are_adopted_by_the_next(dsn:
     asyncio.run(adopted())
 
 
+@pytest.mark.parametrize(
+    "what", ["queue_name ON teamgraph_dbos.workflow_status", "bundle ON teamgraph_turns.turns"]
+)
+def test_an_adoption_that_breaks_off_is_begun_again(dsn: str, what: str) -> None:
+    """It breaks off where the transaction of the queue, or that of the rows, is committed."""
+
+    async def adopted() -> None:
+        async with (
+            submitting(dsn) as dispatcher,
+            await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other,
+        ):
+            async with working(dsn, Gate(), Told(), steps()):
+                pass
+            run = await dispatcher.submit(turn(uuid4().hex))
+            await other.execute(
+                b"CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS "
+                b"$$ BEGIN RAISE 'it is cut'; END $$"
+            )
+            await other.execute(
+                f"CREATE CONSTRAINT TRIGGER cut AFTER UPDATE OF {what} DEFERRABLE INITIALLY "
+                "DEFERRED FOR EACH ROW EXECUTE FUNCTION cut()".encode()
+            )
+            told = Told()
+            async with working(dsn, Gate(), told, duo(), asks()) as worker:
+                await told.until("beat_failed")
+                assert "it is cut" in told.named("beat_failed")[0]["why"]
+                await other.execute(b"DROP FUNCTION cut CASCADE")
+                assert (await dispatcher.result(run)).status == "done"
+                later = await dispatcher.submit(turn(uuid4().hex, session_id=run.session_id))
+                assert (await dispatcher.find(later)).bundle == worker.row.bundle
+                assert (await dispatcher.result(later)).status == "done"
+
+    asyncio.run(adopted())
+
+
 def test_turns_are_refused_where_too_many_wait_or_no_worker_of_the_session_has_the_graph(
     dsn: str,
 ) -> None:
