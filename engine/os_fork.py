@@ -5,23 +5,27 @@ the child a descriptor shares its file lock with the parent, a lock may be held 
 does not exist, and a thread pool has no threads. Before a fork we wait until no other thread
 is opening a file, changing what a held lock guards, or importing one of our modules; in the child
 every descriptor is closed (which leaves the parent's file locks alone) and every owner is reset.
+Signals that would end either process wait until that is done.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from threading import Condition, RLock, get_ident
-from typing import Any, Protocol
+from threading import Condition, RLock, Timer, get_ident, main_thread
+from typing import Any, Protocol, cast
 from weakref import WeakSet
 
 _PATIENCE = 10.0  # seconds; a fork that waits for longer is made all the same
 _PAUSE = 0.000_2
+_SOON = 0.05
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 _OURS = ("teamgraph.", "litellm.")
 
 
@@ -52,9 +56,12 @@ class ForkGuard:
         self._locks: WeakSet[_Lock] = WeakSet()
         self._callbacks: list[Callable[[], None]] = []
         self._acquired: list[_Lock] = []
+        self._mask: set[int] = set()
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(
-                before=self._before, after_in_parent=self._release, after_in_child=self._reset
+                before=self._before,
+                after_in_parent=lambda: self._then_end(self._release),
+                after_in_child=lambda: self._then_end(self._reset),
             )
 
     def own(self, owner: ProcessOwned) -> None:
@@ -93,10 +100,11 @@ class ForkGuard:
             self._importing.discard(thread)
 
     def _before(self) -> None:
+        self._mask = {*signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)}
         deadline = time.monotonic() + _PATIENCE
         while self._foreign_imports() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
-        self._acquired.extend(  # one by one: an interrupt between two leaves a true list
+        self._acquired.extend(
             lock
             for lock in list(self._locks)
             if lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
@@ -105,6 +113,19 @@ class ForkGuard:
         self._gate.wait_for(
             lambda: self._opening <= {get_ident()}, timeout=max(0.0, deadline - time.monotonic())
         )
+
+    def _then_end(self, act: Callable[[], None]) -> None:
+        """Do it, then let the signals come that waited for it."""
+        try:
+            act()
+        finally:
+            pending = signal.sigpending() & _ENDING
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            except BaseException:  # noqa: BLE001  of a handler; Python ignores what a hook raises
+                main = cast("int", main_thread().ident)
+                for number in pending:
+                    Timer(_SOON, signal.pthread_kill, [main, number]).start()
 
     def _release(self) -> None:
         self._gate.release()

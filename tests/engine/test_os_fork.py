@@ -284,3 +284,32 @@ def in_child(look: Callable[[], bool]) -> bool:
         finally:
             os._exit(0 if is_so else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+INTERRUPTED = """
+import os, signal, time
+from teamgraph.engine.os_fork import FORKS
+
+class Interrupts:
+    def reset_after_fork(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+done = []
+owner = Interrupts()
+FORKS.own(owner)
+FORKS.call_in_child(lambda: done.append("all of it"))
+try:
+    child = os.fork()
+    time.sleep(60 * (not child))
+except KeyboardInterrupt:
+    print("interrupted after", *done, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_an_interrupt_amid_a_fork_comes_when_the_child_is_whole() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.stdout, done.stderr) == ("interrupted after all of it\n", "")
