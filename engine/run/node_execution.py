@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 from traceback import walk_tb
 from types import coroutine
-from typing import cast
+from typing import TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,6 +37,7 @@ from ..node_path import NodePath
 from ..records import Exchange, Fault, Question, Record
 from ..values import ABSENT, merge_changes, to_json
 
+T = TypeVar("T")
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
@@ -131,14 +132,14 @@ class TimeLimit:
 
 @coroutine
 def within_limit(
-    work: Coroutine[object, object, Result], timeouts: Timeouts, seconds: float | None
-) -> Generator[object, object, Result]:
+    work: Coroutine[object, object, T], timeouts: Timeouts, seconds: float | None
+) -> Generator[object, object, T]:
     """Await `work`; raises `TimeoutError` if it takes longer than `seconds`, None for the default.
 
     The limit begins when the work first waits: one that never does needs none, and is most of what
     a small node costs.
     """
-    result: Result
+    result: T
     try:
         waits_for = work.send(None)
     except StopIteration as done:
