@@ -47,6 +47,7 @@ class Scheduler:
         "_decidable",
         "_ended",
         "_failed",
+        "_is_limited",
         "_limit",
         "_plan",
         "_progress",
@@ -71,7 +72,8 @@ class Scheduler:
         self._work = work
         self._progress = RunProgress(plan, records)
         self._limit = max_parallel or len(plan.order)
-        self._ready_since: dict[str, float] | None = {} if max_parallel else None
+        self._is_limited = max_parallel is not None
+        self._ready_since: dict[str, float] = {}
         self._decidable = self._progress.decidable()
         self._ready: list[int] = []
         self._running: set[asyncio.Task[Record]] = set()
@@ -95,7 +97,8 @@ class Scheduler:
                 else:
                     # A lone ready node is awaited here: a task for it would buy nothing.
                     node_id = self._plan.order[heappop(self._ready)]
-                    self._take(await self._visit(node_id, self._queued(node_id)))
+                    queued = self._queued(node_id) if self._is_limited else 0.0
+                    self._take(await self._visit(node_id, queued))
             if self._unsaved:
                 await self._work.save(self._unsaved)
         except GeneratorExit:  # the event loop was dropped: nothing can be awaited any more
@@ -125,7 +128,7 @@ class Scheduler:
             )
             if because is None:
                 heappush(self._ready, index)
-                if self._ready_since is not None:
+                if self._is_limited:
                     self._ready_since[node_id] = monotonic()
             else:
                 record = self._work.skip(node_id, because)
@@ -138,8 +141,8 @@ class Scheduler:
     def _start(self) -> None:
         while self._ready and len(self._running) < self._limit:
             node_id = self._plan.order[heappop(self._ready)]
-            visit = self._visit(node_id, self._queued(node_id))
-            task = asyncio.create_task(visit, name=node_id)
+            queued = self._queued(node_id) if self._is_limited else 0.0
+            task = asyncio.create_task(self._visit(node_id, queued), name=node_id)
             task.add_done_callback(self._note_ended)
             self._running.add(task)
 
@@ -158,8 +161,6 @@ class Scheduler:
 
     def _queued(self, node_id: str) -> float:
         """Seconds that a node has waited for a place, to the millisecond."""
-        if self._ready_since is None:
-            return 0.0
         return round(monotonic() - self._ready_since[node_id], 3)
 
     async def _visit(self, node_id: str, queued: float) -> Record:

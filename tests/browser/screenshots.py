@@ -9,7 +9,7 @@ from typing import Any
 from .conftest import ROOT, Browser, Site, launched, served
 from .test_pages import PAGES, talk
 
-SHOWN = ("graph", "chat", "run", "node", "session", "prompts")
+SHOWN = ("graph", "chat", "run", "node", "sessions", "session", "prompts")
 SIZE = {"width": 860, "height": 560}
 FOLDER = ROOT / "docs" / "pages"
 

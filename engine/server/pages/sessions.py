@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
 from msgspec import Struct
 from pydantic import Field
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from ...messages import NO_USAGE
 from ...records import SessionKey, Summary, Turn
 from ...session.session import Session
+from ...view.difference import difference_html
 from ..access import caller
 from ..api_sessions import OFFSET, SEARCHED
 from ..http import encode
@@ -60,10 +62,10 @@ class CompareQuery(SessionQuery):
 
 
 class ShownTurn(Struct, frozen=True):
-    """A run in the list of a session, and the summary if its turn has changed it."""
+    """A run in the list of a session, and how its turn has changed the summary; empty if not."""
 
     turn: Turn
-    summary: Summary | None
+    summary: Markup
 
 
 class Pair(Struct, frozen=True):
@@ -189,9 +191,15 @@ async def _with_summaries(session: Session, turns: Sequence[Turn]) -> list[Shown
     ]
     older = [*summaries[1:], None]
     return [
-        ShownTurn(turn, now if now is not None and (then is None or now != then) else None)
+        ShownTurn(turn, _difference(then, now))
         for turn, now, then in zip(turns[:PAGE], summaries, older, strict=False)
     ]
+
+
+def _difference(then: Summary | None, now: Summary | None) -> Markup:
+    if now is None or now == then:
+        return Markup()
+    return difference_html(then.text if then is not None else now.text, now.text)
 
 
 async def _turns_by_number(session: Session, offset: int) -> Mapping[int, Turn]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from teamgraph import Graph, Retry, Runner, ScriptedModel, TinyDBStore
+from teamgraph.errors import ModelError
+from teamgraph.nodes import Member
 from tests.stub import StubAnswer, StubProvider
 
 from .conftest import Project
@@ -48,6 +51,19 @@ def test_a_run_shows_what_each_node_did_and_why(project: Project) -> None:
     assert "technical (member)\n  status   skipped\n  because  router chose billing" in shown
     assert "output  echo: hello" in shown
     assert "system:" not in shown
+
+
+def test_a_run_shows_how_earlier_attempts_failed(project: Project) -> None:
+    graph = Graph(name="g", model="m", nodes={"it": Member(retry=Retry(times=1, wait=0.001))})
+    busy = ModelError("busy", model="m", retryable=True)
+    store = TinyDBStore(project.folder / ".teamgraph")
+    Runner(graph, store=store, model=ScriptedModel([busy, "x"])).run("hi", run_id="r")
+    shown = project.teamgraph("runs", "show", "r").stdout
+    assert "attempts   2\n  attempt 1  ModelError: busy; waited 0.0 s\n" in shown
+    (fault,) = json.loads(project.teamgraph("runs", "show", "r", "--json").stdout)["nodes"]["it"][
+        "faults"
+    ]
+    assert (fault["attempt"], fault["error"], fault["error_type"]) == (1, "busy", "ModelError")
 
 
 def test_a_run_shows_the_exact_messages_of_one_node(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from starlette.applications import Starlette
@@ -111,6 +112,10 @@ def test_a_graph_that_is_broken_meanwhile_shows_its_problems_and_runs_as_before(
     (site.folder / "duo.yaml").unlink()
     assert "there is no such file" in site.render()
     site.write("duo.yaml", DUO)
+    assert "cannot be loaded" not in site.render()
+    rmtree(site.folder / "inner")
+    assert "there is no file" in site.render()
+    site.write("inner/part.yaml", INNER.replace(", returns: shape.json", ""))
     assert "cannot be loaded" not in site.render()
 
 

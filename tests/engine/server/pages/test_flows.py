@@ -253,6 +253,7 @@ def test_sessions_are_searched_renamed_compared_and_deleted(browse: Open) -> Non
     assert "No turn has that text" in nothing.text
     page = browser.open("/session?session_id=s&user_id=ada")
     assert page.text.count("The summary became another one") == 2
+    assert (len(page.all("del")), len(page.all("ins"))) == (1, 1)
     for text in ("short", "longer", '"visits": 1', "Up to turn 2"):
         assert text in page.text
     assert "2 runs, 4 calls" in browser.open("/session?session_id=s&user_id=ada&totals=1").text

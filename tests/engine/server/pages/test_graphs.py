@@ -148,7 +148,8 @@ def test_the_cases_of_a_graph_are_checked_and_say_which_branches_they_miss(
 
 def test_the_templates_that_have_changed_since_the_last_run_are_shown(browse: Open) -> None:
     def shop(*names: str, text: str) -> Graph:
-        nodes = {name: Member(prompt=f"{text} {name} {{{{ input.message }}}}\n") for name in names}
+        rest = "{{ input.message }}{% include 'reads.jinja' %}\n"
+        nodes = {name: Member(prompt=f"{text} {name} {rest}") for name in names}
         return Graph(name="shop", model="echo", nodes=nodes, output=[names[-1]])
 
     store, before = MemoryStore(), shop("gone", "writer", text="Sell")
