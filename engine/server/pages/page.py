@@ -139,7 +139,7 @@ def wants_page(scope: Scope) -> bool:
 
 
 _APIS = ("/api/", "/v1/", "/agui/", "/mcp", "/openapi.json", "/static/")
-_PAGES = ("graph", "chat", "run", "sessions", "session", "compare", "prompts", "login")
+_PAGES = ("graph", "chat", "run", "sessions", "session", "compare", "prompts", "login", "workers")
 
 
 def _base(scope: Scope) -> str:
@@ -158,6 +158,7 @@ def _common(request: Request, server: Server) -> dict[str, object]:
         "csrf": csrf_token(login, token) if login else "",
         "can_write": not server.is_read_only,
         "has_login": caller(request).is_fixed,
+        "has_workers": server.dispatcher is not None,
         "graph_names": [*server.runners],
     }
 
