@@ -30,7 +30,6 @@ def rows(*, short: bool) -> Iterator[Row]:
     turns, rounds = (3, 1) if short else (100, 9)
     with postgres(fsync=True) as server:
         yield from asyncio.run(_beside(server, turns, rounds))
-    with postgres(fsync=True) as server:
         yield from asyncio.run(_long(server, *((8, 2) if short else (1000, 100))))
         yield asyncio.run(_moved(server, 1 if short else 100))
 
@@ -182,7 +181,7 @@ def _medians(costs: Sequence[Cost]) -> Cost:
 
 async def _long(server: Server, last: int, window: int) -> Iterator[Row]:
     """A team's turn in a session of many, beside one in a session of few."""
-    store = PostgresStore(server.dsn)
+    store = PostgresStore(server.dsn, schema="long")
     runner = Runner(Graph.load(POLYGLOT), store=store, model=Instant())
 
     async def turn(number: int) -> None:

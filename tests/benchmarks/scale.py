@@ -30,7 +30,7 @@ GATHERED = "gathered notifications"
 PLANNED = 0.6
 """The part of a limit that is planned with: the rest is for peaks, restarts and vacuum."""
 KEPT_DAYS, TURNS_OF_SESSION = 30, 10
-USERS, SESSIONS_OF_USER, SPREAD = 200_000, 3, 1.5
+USERS, SESSIONS_OF_USER, SPREAD = 100_000, 3, 1.5
 """Users that talk at a time, the sessions of each, and sigma of their shares."""
 
 Rows = Mapping[str, float]
