@@ -68,7 +68,7 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 class FrozenModel(BaseModel):
     """Frozen pydantic model; an invalid one raises `InputError` with the field that was meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def __init__(self, /, *others: object, **data: Any) -> None:  # noqa: ANN401  pydantic's
         if others:

@@ -138,7 +138,7 @@ def test_every_name_has_a_docstring_of_its_own_that_is_a_sentence(package: Modul
 def test_a_door_of_an_extra_has_its_names_and_no_others() -> None:
     door = import_module("teamgraph.dispatch")
     assert all(hasattr(door, name) for name in door.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'zzz'$"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'zzz'$"):
         getattr(door, "zzz")  # noqa: B009  no type checker knows it
 
 

@@ -190,6 +190,7 @@ class ForkOptions:
         str | None,
         typer.Option(
             "--from",
+            "--node",
             metavar="NODE",
             help="The first node to run again.",
             show_default=False,

@@ -52,6 +52,9 @@ from .static.walk import TemplateWalker, TypeChecker, VariableRead
 
 MAX_LENGTH = 1_000_000
 """Characters in one rendered prompt."""
+_LOCK = RLock()
+"""Guards what all `Prompts` have cached; few threads parse templates at the same time."""
+FORKS.hold(_LOCK)
 
 
 class Prompts:
@@ -78,8 +81,6 @@ class Prompts:
         if self._coverage is not None:
             self._coverage.folders.add(tuple(folders))
             self._coverage.watch(self._environment)
-        self._lock = RLock()
-        FORKS.hold(self._lock)
         self._parsed: dict[str, ParsedTemplate | Problem | None] = {}
         self._templates: dict[str, Template] = {}
         self._valid: dict[str, tuple[Template, bool]] = {}
@@ -96,7 +97,7 @@ class Prompts:
 
     def is_builtin(self, name: str) -> bool:
         """Whether a template is a built-in one, and so are all that it reaches."""
-        with self._lock:
+        with _LOCK:
             return all(each.source.is_builtin for each in self._reached(name))
 
     def problems(self, name: str) -> list[Problem]:
@@ -105,14 +106,14 @@ class Prompts:
         Covers all templates that it statically reaches. A template that does not exist is one
         problem without a position: the caller knows where it was named.
         """
-        with self._lock:
+        with _LOCK:
             if name not in self._problems:
                 self._problems[name] = self._check(name)
             return list(self._problems[name])
 
     def reads(self, name: str) -> list[VariableRead]:
         """Every variable that the template, and all templates it reaches, read from the context."""
-        with self._lock:
+        with _LOCK:
             found = self._find(name)
             return (
                 list(self._read(found).found.values()) if isinstance(found, ParsedTemplate) else []
@@ -120,7 +121,7 @@ class Prompts:
 
     def fills_block(self, name: str, block: str) -> bool:
         """Whether a valid template has this block, with more than white space in it."""
-        with self._lock:
+        with _LOCK:
             found = cast("ParsedTemplate", self._find(name))
             overrides = InheritanceChain(found, self._find).overrides.get(block, ())
             return any(not is_blank(one.block) for one in overrides[:1])
@@ -131,7 +132,7 @@ class Prompts:
         `given` has a Python type, JSON Schema or `StaticType` for each variable that the template
         may read. A name that is missing there is not checked: see `reads`.
         """
-        with self._lock:
+        with _LOCK:
             found = self._find(name)
             if not isinstance(found, ParsedTemplate):
                 return []
@@ -148,7 +149,7 @@ class Prompts:
     def condition_problems(self, source: str, given: Mapping[str, object]) -> list[Problem]:
         """The same for a condition, with positions inside its text; raises `DefinitionError`."""
         self.expression(source)
-        with self._lock:
+        with _LOCK:
             condition, parsed = _read_expression(source, self._environment)
             type_problems = TypeChecker(lambda _: None, self._environment.globals)
             types = {each: declared_type(declared) for each, declared in given.items()}
@@ -158,7 +159,7 @@ class Prompts:
     def expression_type(self, source: str, given: Mapping[str, object]) -> StaticType:
         """The type of an expression's value for variables of these types."""
         self.expression(source)
-        with self._lock:
+        with _LOCK:
             expression, parsed = _read_expression(source, self._environment)
             type_checker = TypeChecker(_find_none, self._environment.globals)
             types = {each: declared_type(declared) for each, declared in given.items()}
@@ -176,7 +177,7 @@ class Prompts:
         """The sources, with LF line ends, of the template and of all it reaches, by name."""
         found = self._texts.get(name)
         if found is None:
-            with self._lock:
+            with _LOCK:
                 found = {each.name: each.source.text for each in self._reached(name)}
             self._texts[name] = found
         return found
@@ -199,7 +200,7 @@ class Prompts:
 
     def expression(self, source: str) -> Expression:
         """Parse a condition (`when`, `until`); raises `DefinitionError` with its positions."""
-        with self._lock:
+        with _LOCK:
             if source not in self._expressions:
                 parsed = _parse_expression(source, self._environment, self._max_length)
                 self._expressions[source] = parsed
@@ -222,7 +223,7 @@ class Prompts:
 
     def _compiled(self, name: str) -> Template | None:
         if name not in self._templates:
-            with self._lock:
+            with _LOCK:
                 found = self._find(name)
                 if not isinstance(found, ParsedTemplate):
                     return None
@@ -370,7 +371,7 @@ class Prompts:
         return problems
 
     def _validate(self, name: str) -> tuple[Template, bool]:
-        with self._lock:
+        with _LOCK:
             if problems := self.problems(name):
                 first = problems[0]
                 message = _problem_text(first)

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -91,8 +92,7 @@ class TemplateSources:
 
 def template_names(folders: Sequence[Path]) -> list[str]:
     """Every template file in the folders and among the built-ins, sorted, without duplicates."""
-    found = {name for folder in (*folders, BUILTIN) for name in _names(folder)}
-    return sorted(found | {_BUILTIN_PREFIX + name for name in _names(BUILTIN)})
+    return sorted({*_builtin_names(), *(name for folder in folders for name in _names(folder))})
 
 
 def meant_template(name: str, known: Collection[str]) -> str | None:
@@ -108,6 +108,13 @@ def meant_template(name: str, known: Collection[str]) -> str | None:
 def _without_suffix(name: str) -> str:
     suffix = next((each for each in SUFFIXES if name.endswith(each)), "")
     return name.removesuffix(suffix)
+
+
+@cache
+def _builtin_names() -> tuple[str, ...]:
+    """The names of the built-in templates, with and without their prefix; listed once."""
+    names = _names(BUILTIN)
+    return (*names, *(_BUILTIN_PREFIX + name for name in names))
 
 
 def _names(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from .parts import POLYGLOT
 from .row import Row, median
 
 _LIBRARIES = """
-import asyncio, networkx, jinja2.sandbox, tinydb, ruamel.yaml
+import asyncio, jinja2.sandbox, tinydb, ruamel.yaml
 from pydantic import BaseModel, TypeAdapter
 class One(BaseModel):
     x: int

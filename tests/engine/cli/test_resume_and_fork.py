@@ -303,7 +303,7 @@ def test_a_fork_from_nowhere_is_refused(project: Project) -> None:
     nothing = project.teamgraph(*words)
     assert nothing.exit_code == 2
     assert "name the node to fork from, or another message" in nothing.stderr
-    missing = project.teamgraph("runs", "fork", "none", *words[3:], "--from", "router")
+    missing = project.teamgraph("runs", "fork", "none", *words[3:], "--node", "router")
     assert missing.exit_code == 1
     assert "there is no run 'none' in .teamgraph" in missing.stderr
 

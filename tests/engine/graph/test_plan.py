@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from teamgraph import Edge, Plan, Record
 from teamgraph.engine.graph.plan import Cyclic, RunProgress, Skip
@@ -13,6 +17,28 @@ from teamgraph.engine.graph.plan import Cyclic, RunProgress, Skip
 def test_nodes_that_could_come_next_come_as_declared() -> None:
     edges = [Edge("c", "a", "needs"), Edge("b", "a", "reads")]
     assert Plan(dict.fromkeys("abcd", "any"), edges).order == ("b", "c", "a", "d")
+
+
+def test_nodes_that_are_declared_in_an_order_stay_in_it_without_a_search() -> None:
+    edges = "[Edge('a', 'c', 'needs'), Edge('b', 'c', 'reads'), Edge('a', 'd', 'needs')]"
+    code = "import sys; from teamgraph import Edge, Plan\n"
+    code += f"print(*Plan(dict.fromkeys('abcde', 'any'), {edges}).order, 'networkx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "a b c d e False\n"
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=16))
+def test_of_the_nodes_whose_sources_came_the_first_declared_comes_next(
+    pairs: list[tuple[int, int]],
+) -> None:
+    edges = [Edge(str(low), str(high), "reads") for low, high in map(sorted, pairs) if low != high]
+    for ids in ("01234567", "76543210", "20461375"):
+        left, expected = list(ids), list[str]()
+        while left:
+            waiting = {edge.target for edge in edges if edge.source in left}
+            expected.append(next(each for each in left if each not in waiting))
+            left.remove(expected[-1])
+        assert Plan(dict.fromkeys(ids, "any"), edges).order == tuple(expected)
 
 
 def test_edges_that_go_round_are_named_in_order() -> None:
