@@ -235,9 +235,10 @@ BEGIN
         );
 END $$;
 """
+_PARDONS = "ALTER TABLE {s}.turns ADD COLUMN pardons int NOT NULL DEFAULT 0;"
 _MIGRATIONS = tuple(
     text.replace("{n}", SCHEMA).replace("{store}", STORE_SCHEMA).replace("{calls}", str(CALLS))
-    for text in (_TABLES, _CALLS)
+    for text in (_TABLES, _CALLS, _PARDONS)
 )
 
 

@@ -30,6 +30,10 @@ from .turns import CANCELS, SILENT, TurnTable, WorkerRow
 
 BEAT = 2.0
 """Seconds between two heartbeats."""
+SUSPECT = 2
+"""Executions in a row that have ended with their worker after which a turn may be the cause."""
+PARDONS = 10
+"""Ends of workers without a turn that count for it, at most: two such turns may speak for each."""
 _PURGE = 60.0
 _WORKING, _RESCUE = 0x776F726B, 0x72657363  # "work", "resc": namespaces of advisory locks
 Log = Callable[[str, Mapping[str, object]], None]
@@ -173,6 +177,7 @@ class Membership:
             try:
                 if owner is not None:
                     await self._store.evict(owner)
+                await self._table.pardon(worker, since=SUSPECT, most=PARDONS)
                 many = await self._requeue_all(worker)
                 await self._table.leave(worker)
                 self._log("rescued", {"worker": worker, "dead": is_dead, "turns": many})

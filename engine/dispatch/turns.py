@@ -387,6 +387,18 @@ class TurnTable:
         rows = await self._query("SELECT DISTINCT executor FROM {s}.turns WHERE state = 'running'")
         return {row[0] for row in rows}
 
+    async def pardon(self, executor: str, *, since: int, most: int) -> None:
+        """Count one attempt less of turns that a dead worker did not run when it ended.
+
+        Of those with so many attempts, and at most so often for each.
+        """
+        await self._query(
+            "UPDATE {s}.turns SET attempts = attempts - 1, pardons = pardons + 1 "
+            "WHERE state IN ('queued', 'running') AND executor IS DISTINCT FROM %s "
+            "AND attempts >= %s AND pardons < %s",
+            [executor, since, most],
+        )
+
     async def requeue(self, executor: str) -> None:
         """Mark the running turns of a dead worker as queued; what it writes later is refused."""
         await self._query(

@@ -63,13 +63,11 @@ from .event_rows import has_last, merge_tokens, parse_events
 from .in_process import runners_by_name, start
 from .limited import CallRows, connect
 from .protocol import Submission
-from .takeover import Membership
+from .takeover import SUSPECT, Membership
 from .turns import SubmittedTurn, TurnTable, WorkerRow
 
 ATTEMPTS = 5
 """Executions in a row that may end with their worker, with no node done; then it is given up."""
-SUSPECT = 2
-"""Executions in a row that have ended so after which a turn is run without other such turns."""
 FLUSH = 0.06
 """Seconds for which events are gathered before they are written."""
 DEQUEUE = 0.1

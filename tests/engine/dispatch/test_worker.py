@@ -127,6 +127,7 @@ def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn
                 number = (await dispatcher.find(run)).id
                 for _ in range(2):
                     await table.begin(number, uuid4(), "died", is_again=False)
+            await table.requeue("died")
             async with working(dsn, model, Told(), steps()):
                 other = await dispatcher.submit(turn("beside", "wait"))
                 for _ in range(2):
@@ -140,6 +141,24 @@ def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn
         await table.close()
 
     asyncio.run(alone())
+
+
+def test_a_worker_that_ends_without_a_turn_speaks_for_it_ten_times_at_most(dsn: str) -> None:
+    async def pardoned() -> None:
+        table, told = await table_of(dsn), Told()
+        async with submitting(dsn) as dispatcher, working(dsn, Gate(), told, steps()) as worker:
+            run = await dispatcher.submit(Submission(graph="asks", message="m", run_id="pardoned"))
+            number = (await dispatcher.find(run)).id
+            for _ in range(15):
+                await table.begin(number, uuid4(), worker.row.id, is_again=False)
+            for n in range(12):
+                await table.register(structs.replace(worker.row, id=f"d{n}", owner=uuid4()), {})
+            await told.until("rescued", 12)
+            assert (await dispatcher.find(run)).attempts == 15 - 10
+            await table.drop([number])
+        await table.close()
+
+    asyncio.run(pardoned())
 
 
 def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:
