@@ -61,8 +61,8 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
     it includes. `tool_calls` are those in the reply, `tool_results` their results. `started` and
     `ended` are Unix times in seconds. `ask` is the number of the request in its attempt, which
     the exchanges that continue it after tool calls share, and `first_call` the number of the first
-    of `tool_calls` among all of the node in the run; both count from 1. `reasoning` is that of the
-    `Reply`, if it called tools.
+    of `tool_calls` among all of the node in the run; both count from 1, as does `attempt`, the
+    attempt that asked. `reasoning` is that of the `Reply`, if it called tools.
     """
 
     prompt: str
@@ -79,6 +79,7 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
     ask: int = 1
     first_call: int = 0
     reasoning: str = ""
+    attempt: int = 1
 
     @property
     def has_all_results(self) -> bool:
@@ -97,6 +98,30 @@ class Exchange(FrozenStruct, frozen=True, eq=False):
             role="assistant", content=self.reply, tool_calls=calls, reasoning=self.reasoning
         )
         return (*self.messages, reply, *self.tool_results)
+
+
+class Fault(FrozenStruct, frozen=True, eq=False):
+    """Why an attempt of a node failed, and what it had used.
+
+    `error` is the text of the error, `error_type` its class. `model` is the id of the model that
+    the attempt had, empty if it had none. `wait` are the seconds from `ended` (Unix time) until
+    another attempt began; 0 if none did, or at once. `usage` is that of the model calls that
+    brought a reply.
+    """
+
+    attempt: int
+    error: str
+    error_type: str
+    model: str = ""
+    wait: float = 0.0
+    ended: float = 0.0
+    usage: Usage = NO_USAGE
+
+    @property
+    def text(self) -> str:
+        """The error with its class."""
+        is_named = self.error.startswith(self.error_type)
+        return self.error if is_named else f"{self.error_type}: {self.error}"
 
 
 CONFIRM_WORDS = ("approve", "reject")
@@ -169,7 +194,7 @@ class Question(FrozenStruct, frozen=True, eq=False):
 
 
 class Record(FrozenStruct, frozen=True, eq=False):
-    """Outcome of one node in one run; one is written for each failed attempt, and a final one.
+    """Outcome of one node in one run; `faults` are those of its attempts that failed.
 
     `output` is what templates read as `node_id.output`, `fields` the further names they can read
     (a router's `reason`, a summary's `topics`). `choices` are the labels that a router chose, None
@@ -177,7 +202,8 @@ class Record(FrozenStruct, frozen=True, eq=False):
     node. `because` says why a node was skipped, `error` why it failed (also if `on_error` turned
     that into a skip or a value). `state` is the node's own state for the next turn,
     `session_state` the keys that it sets in the shared one; both apply once the run is done.
-    `quotes` are the texts of earlier runs that the messages may repeat.
+    `quotes` are the texts of earlier runs that the messages may repeat. `queued` are the seconds
+    that the node was ready and waited for others to end, as `max_parallel` says.
 
     A record that is `running` or `waiting` is replaced by the next one of its attempt: it has the
     tool calls so far (`calls` counts those of the node in all its attempts) and the `questions` to
@@ -211,6 +237,8 @@ class Record(FrozenStruct, frozen=True, eq=False):
     calls: int = 0
     abandoned: bool = False
     unfinished: int = 0
+    faults: tuple[Fault, ...] = ()
+    queued: float = 0.0
 
     @property
     def is_final(self) -> bool:

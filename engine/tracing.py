@@ -9,7 +9,8 @@ parent. The attributes are those of the conventions for generative AI, and some 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -36,7 +37,7 @@ from .node_path import NodePath
 
 try:
     from opentelemetry import context as contexts
-    from opentelemetry import trace
+    from opentelemetry import propagate, trace
     from opentelemetry.trace import SpanKind, Status, StatusCode
 except ImportError as error:
     _TEXT = "teamgraph.tracing needs the extra `otel`: pip install 'teamgraph[otel]'"
@@ -123,6 +124,23 @@ class OpenTelemetry:
             opened = self._find(event, operation)
             if opened is not None:  # a node that is skipped has none
                 end(opened, event)
+
+    @contextmanager
+    def continue_trace(self, headers: Mapping[str, str]) -> Generator[None]:
+        """Let runs that begin in this block be inside the span that `headers` of a request name.
+
+        `headers` have lower-case names, such as `traceparent`. Where a span is current already, as
+        in an instrumented server, that remains the parent. The server of `teamgraph.server` does
+        this for each request.
+        """
+        if trace.get_current_span().get_span_context().is_valid:
+            yield
+            return
+        token = contexts.attach(propagate.extract(headers))
+        try:
+            yield
+        finally:
+            contexts.detach(token)
 
     def _start_run(self, event: RunStarted) -> None:
         attributes = {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .engine.records import (
         Change,
         Exchange,
+        Fault,
         Head,
         Question,
         Record,
@@ -81,6 +82,7 @@ _MODULES = {
     "Edge": ".engine.graph.plan",
     "Event": ".engine.events",
     "Exchange": ".engine.records",
+    "Fault": ".engine.records",
     "Graph": ".engine.graph.graph",
     "Head": ".engine.records",
     "Hit": ".engine.session.store",
@@ -141,6 +143,7 @@ __all__ = [
     "Edge",
     "Event",
     "Exchange",
+    "Fault",
     "Graph",
     "Head",
     "Hit",

@@ -135,6 +135,13 @@ def test_every_name_has_a_docstring_of_its_own_that_is_a_sentence(package: Modul
         assert not first.lower().startswith(("the same", "see ")), f"{package.__name__}.{name}"
 
 
+def test_a_door_of_an_extra_has_its_names_and_no_others() -> None:
+    door = import_module("teamgraph.dispatch")
+    assert all(hasattr(door, name) for name in door.__all__)
+    with pytest.raises(AttributeError, match=r"has no attribute 'zzz'$"):
+        getattr(door, "zzz")  # noqa: B009  no type checker knows it
+
+
 def test_without_pytest_the_door_of_the_tests_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

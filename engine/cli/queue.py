@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..dispatch.dbos import DBOSDispatcher
 
 app = command_group("Show the turns that wait for workers, and retry those that were given up.")
-_OPEN, _DEAD = ("queued", "running"), ("dead",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def list_turns(
     json: JsonFlag = False,
 ) -> None:
     """List the turns that wait or run, the oldest first, or those that were given up (--dead)."""
-    rows = asyncio.run(_listed(where, page, _DEAD if dead else _OPEN))
+    rows = asyncio.run(_listed(where, page, dead=dead))
     if json:
         print_json({"turns": rows})
     elif rows:
@@ -121,10 +120,12 @@ async def _calls(where: DatabaseOptions) -> list[dict[str, object]]:
 
 
 async def _listed(
-    where: DatabaseOptions, page: PageOptions, states: tuple[str, ...]
+    where: DatabaseOptions, page: PageOptions, *, dead: bool
 ) -> list[dict[str, object]]:
+    from ..dispatch.protocol import DEAD, OPEN
     from ..dispatch.turns import as_json
 
+    states = DEAD if dead else OPEN
     async with opened(where) as dispatcher:
         rows = await dispatcher.table.listed(states, limit=page.limit, offset=page.offset)
         return [{**as_json(row)} for row in rows]

@@ -24,7 +24,7 @@ from ..errors import (
 from ..events import Event
 from ..graph.graph import Budget, Graph
 from ..messages import JSON, Part, ToolCall, as_plain
-from ..records import Exchange, Question, Record, Run, SessionKey, Turn
+from ..records import Exchange, Fault, Question, Record, Run, SessionKey, Turn
 from ..run.json_forms import records_as_json, turn_as_json
 from ..session.store import Store
 from .command import EXIT_FAILURE, command, command_group
@@ -190,6 +190,7 @@ class ForkOptions:
         str | None,
         typer.Option(
             "--from",
+            "--node",
             metavar="NODE",
             help="The first node to run again.",
             show_default=False,
@@ -739,6 +740,7 @@ def _node_text(record: Record, *, prompts: bool) -> str:
             **question_lines(record.questions),
             "error": record.error,
             "attempts": record.attempt if record.attempt > 1 else None,
+            **{f"attempt {each.attempt}": one_line(_fault_text(each)) for each in record.faults},
             "took": f"{took}{usage_text(record.usage)}",
             "output": "" if record.output is None else one_line(_output_text(record.output)),
             "state": pretty_json(record.state) if record.state else None,
@@ -746,6 +748,11 @@ def _node_text(record: Record, *, prompts: bool) -> str:
     )
     calls = [exchange_text(exchange) for exchange in record.exchanges] if prompts else []
     return "\n\n".join([f"{record.node} ({record.kind})\n{indent(fields)}", *calls])
+
+
+def _fault_text(fault: Fault) -> str:
+    wait = f"; waited {fault.wait:.1f} s" if fault.wait else ""
+    return f"{fault.text}{wait}{usage_text(fault.usage)}"
 
 
 def exchange_text(exchange: Exchange) -> str:

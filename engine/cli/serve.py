@@ -9,12 +9,11 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -30,10 +29,10 @@ from .worker import DsnOption, database, needs_extra
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from ..errors import Problem
     from ..graph.graph import Graph
     from ..run.runner import Runner
     from ..server.access import Auth
+    from ..server.reloading import GraphFiles
     from ..session.store import Store
 
 app = typer.Typer(add_completion=False)
@@ -247,8 +246,8 @@ def serve(  # noqa: PLR0913, PLR0917  groups of options
 async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
     with _extra():
         from ..server.app import mcp_server
-    async with _runners(graphs, runner_options, None) as (_, runners):
-        await mcp_server(runners).run_stdio_async()
+    async with _runners(runner_options, None) as (_, make):
+        await mcp_server(map(make, graphs)).run_stdio_async()
 
 
 async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
@@ -258,12 +257,14 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
     listening: ListenOptions,
     *,
     announce: Callable[[str, str | None, Callable[[], str]], None],
-    broken: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    files: GraphFiles | None = None,
     project: Path | None = None,
     mcp: bool = False,
     dsn: str | None = None,
 ) -> None:
     """Serve until a signal; with `dsn` workers on that database run the turns.
+
+    With `files` they are loaded again when they were changed on disk.
 
     `announce` is called once it listens, with its address, its token, and a function that makes
     the path of a login that is good once. Raises `InputError` if the extra is not installed, or
@@ -276,9 +277,9 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
         from ..server.listen import address_of, bind, server_for
         from ..server.pages.login import login_path
     limits = Limits()
-    async with _runners(graphs, runner_options, dsn) as (store, runners):
+    async with _runners(runner_options, dsn) as (store, make):
         app = create_app(
-            runners,
+            map(make, graphs),
             store=store,
             token=access.new_token(),
             auth=access.auth_function(),
@@ -289,10 +290,14 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
             limits=limits,
             grace=listening.grace,
             log_texts=listening.log_texts,
-            broken=broken,
+            broken=files.broken if files is not None else {},
             project=project,
             mcp=mcp,
         )
+        if files is not None:
+            from ..server.reloading import Reloader
+
+            app.add_middleware(Reloader, served=app, files=files, make=make)
         with bind(listening.host, listening.port) as bound:
             announce(address_of(bound), app.state.token, partial(login_path, app))
             server = server_for(app, limits=limits, grace=listening.grace)
@@ -304,13 +309,13 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
 
 @asynccontextmanager
 async def _runners(
-    graphs: Sequence[Graph], runner_options: RunnerOptions, dsn: str | None
-) -> AsyncGenerator[tuple[Store, list[Runner]]]:
-    """The store and the runners, which submit turns to workers if a database is named."""
+    runner_options: RunnerOptions, dsn: str | None
+) -> AsyncGenerator[tuple[Store, Callable[[Graph], Runner]]]:
+    """The store, and what makes runners, which submit turns to workers if a database is named."""
     if dsn is None:
         with trace_listeners(runner_options.trace) as listeners:
             async with runner_options.open() as store:
-                yield store, [runner_options.runner(graph, store, listeners) for graph in graphs]
+                yield store, partial(runner_options.runner, store=store, listeners=listeners)
         return
     try:
         from ..dispatch.dbos import DBOSDispatcher
@@ -320,8 +325,11 @@ async def _runners(
     dispatcher = DBOSDispatcher(dsn)
     try:
         await dispatcher.open()
-        plain = [runner_options.with_default(graph) for graph in graphs]
-        yield dispatcher.store, [DispatchedRunner(graph, dispatcher) for graph in plain]
+
+        def make(graph: Graph) -> Runner:
+            return DispatchedRunner(runner_options.with_default(graph), dispatcher)
+
+        yield dispatcher.store, make
     finally:
         await dispatcher.close()
 

@@ -6,21 +6,17 @@ import asyncio
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..errors import DefinitionError, Problem
 from ..graph.settings import settings_of
 from .command import command
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
 from .serve import AccessOptions, ListenOptions, serve_graphs
-
-if TYPE_CHECKING:
-    from ..graph.graph import Graph
 
 _PORT = 8701
 _GRACE = 2.0
@@ -51,20 +47,16 @@ def ui(
     """Look at graphs, chats, runs, sessions and prompts in a browser (docs/debugger.md).
 
     The server listens on this machine only. The address that is printed logs in one browser, once;
-    later ones need the token. A graph that cannot be loaded is shown with its problems. SIGTERM or
-    Ctrl-C stops it.
+    later ones need the token. Graphs and templates that were changed are loaded again with the next
+    page; a graph that cannot be loaded is shown with its problems. SIGTERM or Ctrl-C stops it.
 
     $ teamgraph ui team.yaml
     $ teamgraph ui team.yaml --read-only --no-open
     """
-    loaded: list[Graph] = []
-    broken: dict[str, Sequence[Problem]] = {}
-    for file in graphs:
-        try:
-            loaded.append(graph_options.load(file))
-        except DefinitionError as error:
-            broken[str(file)] = error.problems
-    for graph in loaded:
+    from ..server.reloading import GraphFiles
+
+    files = GraphFiles(graphs, graph_options.load)
+    for graph in files.graphs:
         runner_options.begin_import(graph)
     access, opening = AccessOptions(read_only=read_only), set[asyncio.Task[bool]]()
 
@@ -78,12 +70,12 @@ def ui(
     listening = ListenOptions(port=port, grace=_GRACE)
     project = settings_of(Path.cwd()).folder or Path.cwd()
     work = serve_graphs(
-        loaded,
+        files.graphs,
         runner_options,
         access,
         listening,
         announce=announce,
-        broken=broken,
+        files=files,
         project=project,
     )
     asyncio.run(work)

@@ -63,7 +63,7 @@ async def _workers(database: DatabaseOptions) -> list[ShownWorker]:
                 row.concurrency,
                 row.running,
                 round(row.silent, 1),
-                "silent" if not row.is_live else "draining" if row.is_draining else "works",
+                row.state,
             )
             for row in await dispatcher.table.workers()
         ]

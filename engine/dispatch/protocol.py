@@ -15,6 +15,9 @@ from ..records import Run, SessionKey
 from ..run.resume import RunReference
 from ..values import check_ids, check_message
 
+OPEN, DEAD = ("queued", "running"), ("dead",)
+"""The states of turns that wait or run, and of those that were given up."""
+
 
 def _new_id() -> str:
     return uuid4().hex

@@ -22,7 +22,7 @@ from ..stores.journal.line import dump_json, parse_document, parse_json
 from ..stores.postgres.connections import Connections, rows_of
 from ..stores.postgres.rows import digest, session_digest, user_digest
 from .event_rows import dump_events
-from .protocol import Submission
+from .protocol import OPEN, Submission
 from .schema import SCHEMA, migrate_turns
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class SubmittedTurn(Struct, frozen=True):
     @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it by itself."""
-        return self.state not in ("queued", "running")
+        return self.state not in OPEN
 
 
 class Waiting(Struct, frozen=True):
@@ -112,6 +112,11 @@ class WorkerRow(Struct, frozen=True):
     def is_live(self) -> bool:
         """Whether it was heard of a moment ago."""
         return self.silent < SILENT
+
+    @property
+    def state(self) -> str:
+        """Whether it works, is draining (takes no more turns), or is silent."""
+        return "silent" if not self.is_live else "draining" if self.is_draining else "works"
 
 
 class CallRow(Struct, frozen=True):
@@ -181,15 +186,19 @@ class TurnTable:
         return _turn(rows[0])
 
     async def begin(
-        self, turn: int, execution: UUID, executor: str, *, is_again: bool
+        self, turn: int, execution: UUID, executor: str, *, is_again: bool, most: int | None = None
     ) -> SubmittedTurn | None:
-        """Begin to execute a turn, or go on (`is_again`, no attempt); None if it is not ours."""
+        """Begin to execute a turn, or go on (`is_again`, no attempt); None if it is not ours.
+
+        None, too, if it was begun `most` times before, and no node of it was done since.
+        """
         rows = await self._query(
             "UPDATE {s}.turns AS t SET state = 'running', began = coalesce(began, now()), "  # noqa: S608  constants
             "attempts = attempts + (execution IS DISTINCT FROM %s)::int, execution = %s, "
             "executor = %s WHERE id = %s AND state IN ('queued', 'running') "
-            f"AND (NOT %s OR execution = %s) RETURNING {_COLUMNS}",
-            [execution, execution, executor, turn, is_again, execution],
+            "AND (NOT %s OR execution = %s) AND attempts < coalesce(%s::int, attempts + 1) "
+            f"RETURNING {_COLUMNS}",
+            [execution, execution, executor, turn, is_again, execution, most],
         )
         return _turn(rows[0]) if rows else None
 

@@ -68,6 +68,8 @@ from .turns import SubmittedTurn, TurnTable, WorkerRow
 
 ATTEMPTS = 5
 """Executions in a row that may end with their worker, with no node done; then it is given up."""
+SUSPECT = 2
+"""Executions in a row that have ended so after which a turn is run without other such turns."""
 FLUSH = 0.06
 """Seconds for which events are gathered before they are written."""
 DEQUEUE = 0.1
@@ -113,6 +115,7 @@ class Worker:
         self._grace = grace
         self._log = log
         self._running: dict[int, _Execution] = {}
+        self._suspects = asyncio.Lock()
         self.table = TurnTable(dsn)
         self._engine = engine_for(dsn, size=2)
         self._client = client_for(self._engine)
@@ -196,9 +199,26 @@ class Worker:
             self._log("internal_error", {"turn": execution.number, "why": what})
 
     async def _begin(self, execution: _Execution) -> None:
-        turn = await self.table.begin(
-            execution.number, execution.id, self.row.id, is_again=execution.is_again
+        """Begin a turn; one that may be what ended its workers waits for others of the kind.
+
+        So a turn that ends its worker soon after each start does not make dead letters of those
+        that are begun with it. Those that wait have not begun, and count no execution.
+        """
+        begin = partial(
+            self.table.begin,
+            execution.number,
+            execution.id,
+            self.row.id,
+            is_again=execution.is_again,
         )
+        turn = await begin(most=SUSPECT)
+        if turn is not None:
+            await self._go_on(turn, execution)
+            return
+        async with self._suspects:
+            await self._go_on(await begin(most=None), execution)
+
+    async def _go_on(self, turn: SubmittedTurn | None, execution: _Execution) -> None:
         if turn is None or turn.submission is None:  # cancelled, deleted, or another's by now
             await self._let_go(execution)
             return

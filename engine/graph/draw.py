@@ -66,7 +66,10 @@ def lines_of(node_id: str, node: Node) -> list[str]:
     """What a box says: the node's id, its kind, and its description or role in short."""
     role: object = getattr(node, "role", "")
     about = node.description or (role if isinstance(role, str) else "")
-    short = shorten(" ".join(about.split()), _MAX_ROLE, placeholder=" …")
+    short = " ".join(about.split())
+    if len(short) <= _MAX_LINE:  # most are, and textwrap takes more than half of a box's time
+        return [node_id, f"({node.kind})", *filter(None, [short])]
+    short = shorten(short, _MAX_ROLE, placeholder=" …")
     return [node_id, f"({node.kind})", *wrap(short, _MAX_LINE, break_on_hyphens=False)]
 
 

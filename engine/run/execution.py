@@ -463,6 +463,8 @@ class RunExecution(Struct):
                 execution.paid = []
                 self.answer.discard(node_id, execution.attempt)
                 wait = self._retry_wait(node, execution, tries, error)
+                model = "" if spec is NO_MODEL else spec.id
+                execution.fail(error_text(error), type(error).__name__, model, wait or 0.0)
                 if wait is None:
                     break
                 await asyncio.sleep(wait)
@@ -712,6 +714,7 @@ class RunExecution(Struct):
             questions=tuple(node.questions),
             calls=node.calls,
             abandoned=0 < node.void == len(node.exchanges) and not is_final,
+            faults=node.faults,
         )
 
     def _context(self, node: NodeExecution, call: ModelCall) -> Context:

@@ -315,6 +315,7 @@ class ModelCall(Struct):
         node = self.node
         error_type = AnswerError.__name__
         self.emitter.emit(NodeRetried, node.node_id, node.attempt, failure, 0.0, error_type)
+        node.fail(failure, error_type, self.spec.id)
         node.attempt += 1
         if self.caller is not None:
             self.caller.attempt = node.attempt
@@ -472,6 +473,7 @@ class ModelCall(Struct):
             ask=ask,
             first_call=self.node.calls + 1 if tool_calls else 0,
             reasoning=reply.reasoning if tool_calls else "",
+            attempt=self.node.attempt,
         )
         self.node.exchanges.append(exchange)
         self.node.calls += len(tool_calls)

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 from traceback import walk_tb
 from types import coroutine
-from typing import cast
+from typing import TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,11 +32,12 @@ from ..graph.fields import Retry
 from ..graph.graph import Graph
 from ..graph.node import Node
 from ..graph.yaml.reader import display_path
-from ..messages import JSON, Message
+from ..messages import JSON, NO_USAGE, Message
 from ..node_path import NodePath
-from ..records import Exchange, Question, Record
+from ..records import Exchange, Fault, Question, Record
 from ..values import ABSENT, merge_changes, to_json
 
+T = TypeVar("T")
 DEFAULT_TIMEOUT = 600.0
 """Seconds that an attempt may take if neither its node nor the graph has a `timeout`."""
 MAX_DOUBLINGS = 60
@@ -131,14 +132,14 @@ class TimeLimit:
 
 @coroutine
 def within_limit(
-    work: Coroutine[object, object, Result], timeouts: Timeouts, seconds: float | None
-) -> Generator[object, object, Result]:
+    work: Coroutine[object, object, T], timeouts: Timeouts, seconds: float | None
+) -> Generator[object, object, T]:
     """Await `work`; raises `TimeoutError` if it takes longer than `seconds`, None for the default.
 
     The limit begins when the work first waits: one that never does needs none, and is most of what
     a small node costs.
     """
-    result: Result
+    result: T
     try:
         waits_for = work.send(None)
     except StopIteration as done:
@@ -222,9 +223,10 @@ class NodeExecution(Struct):
 
     An attempt continues the tool calls of those before it: the first `committed` of `exchanges` are
     stored, and the first `void` are not continued. `calls` counts the tool calls, `questions` are
-    those to people, and `tool_changes` the keys that tools have set in the session's state. The
-    exchanges from `began` on are those of the current attempt; `paid` are those that the budget
-    stopped an earlier try after, to be taken instead of asking the same again.
+    those to people, `tool_changes` the keys that tools have set in the session's state, and
+    `faults` those of the attempts that failed. The exchanges from `began` on are those of the
+    current attempt; `paid` are those that the budget stopped an earlier try after, to be taken
+    instead of asking the same again.
     """
 
     node_id: str
@@ -242,10 +244,11 @@ class NodeExecution(Struct):
     tool_changes: dict[str, JSON] = {}
     began: int = 0
     paid: list[Exchange] = []
+    faults: tuple[Fault, ...] = ()
 
     def continue_from(self, before: Record, *, is_unchanged: bool) -> None:
         """Continue what an earlier try of the run has stored of the node."""
-        self.calls = before.calls
+        self.calls, self.faults = before.calls, before.faults
         if before.abandoned or not is_unchanged:
             return
         self.exchanges = [each for each in before.exchanges if each.tool_calls]
@@ -266,6 +269,13 @@ class NodeExecution(Struct):
         self.began = len(self.exchanges)
         if not self.tool_changes:
             self.state = None
+
+    def fail(self, error: str, error_type: str, model: str, wait: float = 0.0) -> None:
+        """Note why the current attempt failed; another one follows after `wait` seconds, if any."""
+        usages = [each.usage for each in self.exchanges if each.attempt == self.attempt]
+        usage = sum(usages, NO_USAGE)
+        fault = Fault(self.attempt, error, error_type, model, wait, time(), usage)
+        self.faults = (*self.faults, fault)
 
     def abandon(self) -> None:
         """Continue nothing of this attempt: its tools have read a state that no longer holds."""

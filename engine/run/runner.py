@@ -167,6 +167,11 @@ class Runner:
         return self._store
 
     @property
+    def listeners(self) -> Sequence[Listener]:
+        """The functions that are called with the events of all its runs."""
+        return self._listeners
+
+    @property
     def declared(self) -> str:
         """The hash of all that the graph declares: nodes, templates, models, edges, tools."""
         return self._prepare().identity
@@ -537,7 +542,7 @@ class Runner:
         if session_id is None and not self._warned and history is None:
             self._warn_of_no_session()
         # Where nobody named the session it is called as the run, so that a store can tell.
-        new_id = uuid4().hex
+        new_id = "" if run_id and session_id else uuid4().hex
         turn = Turn(
             run_id=run_id or new_id,
             input=message,

@@ -11,7 +11,10 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
+from time import monotonic
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from ..graph.plan import Plan, RunProgress, Skip
 from ..records import Record
@@ -48,6 +51,7 @@ class Scheduler:
         "_plan",
         "_progress",
         "_ready",
+        "_ready_since",
         "_running",
         "_unsaved",
         "_waiting",
@@ -67,6 +71,7 @@ class Scheduler:
         self._work = work
         self._progress = RunProgress(plan, records)
         self._limit = max_parallel or len(plan.order)
+        self._ready_since: dict[str, float] | None = {} if max_parallel else None
         self._decidable = self._progress.decidable()
         self._ready: list[int] = []
         self._running: set[asyncio.Task[Record]] = set()
@@ -90,7 +95,7 @@ class Scheduler:
                 else:
                     # A lone ready node is awaited here: a task for it would buy nothing.
                     node_id = self._plan.order[heappop(self._ready)]
-                    self._take(await self._visit(node_id))
+                    self._take(await self._visit(node_id, self._queued(node_id)))
             if self._unsaved:
                 await self._work.save(self._unsaved)
         except GeneratorExit:  # the event loop was dropped: nothing can be awaited any more
@@ -120,6 +125,8 @@ class Scheduler:
             )
             if because is None:
                 heappush(self._ready, index)
+                if self._ready_since is not None:
+                    self._ready_since[node_id] = monotonic()
             else:
                 record = self._work.skip(node_id, because)
                 self._unsaved.append(record)
@@ -131,7 +138,8 @@ class Scheduler:
     def _start(self) -> None:
         while self._ready and len(self._running) < self._limit:
             node_id = self._plan.order[heappop(self._ready)]
-            task = asyncio.create_task(self._visit(node_id), name=node_id)
+            visit = self._visit(node_id, self._queued(node_id))
+            task = asyncio.create_task(visit, name=node_id)
             task.add_done_callback(self._note_ended)
             self._running.add(task)
 
@@ -148,8 +156,16 @@ class Scheduler:
             self._running.discard(task)
             self._take(task.result())
 
-    async def _visit(self, node_id: str) -> Record:
+    def _queued(self, node_id: str) -> float:
+        """Seconds that a node has waited for a place, to the millisecond."""
+        if self._ready_since is None:
+            return 0.0
+        return round(monotonic() - self._ready_since[node_id], 3)
+
+    async def _visit(self, node_id: str, queued: float) -> Record:
         record = await self._work.visit(node_id, self._progress.records)
+        if queued:
+            record = replace(record, queued=queued)
         # Skipped records follow from others, so they can wait to be saved with the next one.
         skipped, self._unsaved = self._unsaved, []
         await self._work.save([*skipped, record])

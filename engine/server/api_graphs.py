@@ -30,7 +30,9 @@ class RenderBody(Body):
 
     graph: str | None = Field(None, description="The graph; may be left out if there is one.")
     message: str = Field(description="The user's message.")
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
+    user_id: str | None = Field(
+        None, min_length=1, description="The user; ignored where the login says it."
+    )
     session_id: str | None = Field(None, description="Render the next turn of this session.")
     assume: Mapping[str, JSON] | None = Field(None, description="Outputs of nodes, by id.")
     state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
@@ -39,7 +41,9 @@ class RenderBody(Body):
 class PromptQuery(Body):
     """Which templates to compare with, and the run that used the prompt."""
 
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
+    user_id: str | None = Field(
+        None, min_length=1, description="The user; ignored where the login says it."
+    )
     run_id: str | None = Field(None, description="A run that used it; needed with a login.")
     session_id: str | None = Field(None, description="The session of the run.")
     against: str | None = Field(None, description="The hash of another prompt to compare with.")

@@ -53,9 +53,9 @@ class Whose(Body):
     """Whose data a request is about; the user only counts where no login says it."""
 
     user_id: str | None = Field(
-        default=None, description="The user; ignored where the login says it."
+        default=None, min_length=1, description="The user; ignored where the login says it."
     )
-    session_id: str | None = Field(default=None, description="The session.")
+    session_id: str | None = Field(default=None, min_length=1, description="The session.")
 
 
 class Telling(Whose):
@@ -89,7 +89,7 @@ class StartBody(Telling):
     graph: str | None = Field(
         default=None, description="The graph; may be left out if there is one."
     )
-    run_id: str | None = Field(default=None, description="The id of the new run.")
+    run_id: str | None = Field(default=None, min_length=1, description="The id of the new run.")
     state: Mapping[str, JSON] | None = Field(
         default=None, description="Keys of `session.state` to set."
     )
@@ -112,14 +112,16 @@ class ForkBody(Telling):
     prompt: str | None = Field(
         default=None, description="The text of another template for the node, in this run alone."
     )
-    into: str | None = Field(default=None, description="The id of the new session.")
+    into: str | None = Field(default=None, min_length=1, description="The id of the new session.")
 
 
 class RespondBody(Telling):
     """Answers to questions of a run."""
 
     answers: Mapping[str, JSON] = Field(description="By the paths of the questions.")
-    by: str | None = Field(default=None, description="The user who answers; default: the run's.")
+    by: str | None = Field(
+        default=None, min_length=1, description="The user who answers; default: the run's."
+    )
 
 
 class ShowQuery(Whose):

@@ -26,7 +26,9 @@ OFFSET = 10_000
 class WhoseQuery(Body):
     """Whose session it is; the user only counts where no login says it."""
 
-    user_id: str | None = Field(None, description="The user; ignored where the login says it.")
+    user_id: str | None = Field(
+        None, min_length=1, description="The user; ignored where the login says it."
+    )
 
 
 class UsersQuery(Body):

@@ -33,14 +33,14 @@ from .pages import routes as pages
 from .pages.errors import respond as page_or_json
 from .runs import Runs
 from .server import Server
-from .telemetry import ServerMetrics, Telemetry, error_response
+from .telemetry import ContinuesTraces, ServerMetrics, Telemetry, TraceContext, error_response
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from ..dispatch.dbos import DBOSDispatcher
 
-OPERATIONS = (*api_graphs.operations, *api_runs.operations, *api_sessions.operations)
+OPERATIONS = (*api_runs.operations, *api_graphs.operations, *api_sessions.operations)
 """The native API."""
 
 
@@ -123,6 +123,7 @@ def create_app(  # noqa: PLR0913  independent options, by keyword
                 read_only=read_only,
             ),
             Middleware(Limiter, limits),
+            *_tracing(runners.values()),
         ],
         exception_handlers={HTTPException: partial(_answer_http_error, respond)},
         lifespan=lifespan,
@@ -192,6 +193,13 @@ def _runners(
         raise InputError("there is no graph to serve; give at least one")
     shared = next((each.store for each in runners.values()), store)
     return runners, store_of(shared)
+
+
+def _tracing(runners: Iterable[Runner]) -> list[Middleware]:
+    """What continues the traces of clients, if a runner makes spans."""
+    listeners: list[object] = [each for runner in runners for each in runner.listeners]
+    tracer = next((each for each in listeners if isinstance(each, ContinuesTraces)), None)
+    return [Middleware(TraceContext, tracer)] if tracer is not None else []
 
 
 async def _show_openapi(request: Request) -> Response:

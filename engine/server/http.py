@@ -24,6 +24,8 @@ AnyBody = TypeVar("AnyBody", bound=BaseModel)
 SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 """Headers of every response: it is what it says it is, and nobody keeps a copy."""
 
+_AT_ONCE = 0.05
+"""Seconds after which it is watched whether a client has left: what is done by then needs none."""
 _SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 
 
@@ -86,6 +88,7 @@ def event_response(
 async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
     """Await work, and cancel it if the client leaves before it is done: `ClientDisconnect`."""
     task = cast("asyncio.Task[object]", asyncio.current_task())
+    watching: asyncio.Task[None] | None = None
     has_left = False
 
     async def watch() -> None:
@@ -94,7 +97,11 @@ async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
         has_left = True
         task.cancel()
 
-    watching = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(_AT_ONCE, begin)
     try:
         return await work
     except asyncio.CancelledError as error:
@@ -102,7 +109,9 @@ async def until_disconnect(request: Request, work: Awaitable[T]) -> T:
             raise
         raise ClientDisconnect from error
     finally:
-        watching.cancel()
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 async def _disconnected(request: Request) -> None:

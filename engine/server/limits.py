@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from time import monotonic
 
@@ -10,6 +9,7 @@ from msgspec import Struct
 from pydantic import Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..run.node_execution import Timeouts, within_limit
 from ..validation import Declared
 from .access import caller_of
 from .errors import Refusal
@@ -136,21 +136,26 @@ class _LimitedBody:
         """The next message; raises `Refusal`."""
         if self._is_complete:  # what follows is that the client leaves
             return await self._receive()
-        left = self._began + self._limits.seconds - monotonic()
+        left = max(0.001, self._began + self._limits.seconds - monotonic())
+        timeouts = Timeouts()  # a body that is there already takes no timer
         try:
-            async with asyncio.timeout(left):
-                message = await self._receive()
+            message = await within_limit(self._next(), timeouts, left)
         except TimeoutError as error:
             raise Refusal(
                 408,
                 "too_slow",
                 f"the body did not arrive within {self._limits.seconds:g} seconds; send it at once",
             ) from error
+        finally:
+            timeouts.close()
         self._size += len(message.get("body", b""))
         if self._limits.body and self._size > self._limits.body:
             raise _too_large(self._limits.body)
         self._is_complete = not message.get("more_body", False)
         return message
+
+    async def _next(self) -> Message:
+        return await self._receive()
 
 
 def _too_large(limit: int) -> Refusal:

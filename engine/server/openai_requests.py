@@ -175,11 +175,8 @@ def read_conversation(
         else:
             raise refused(f"{place}.role", f"{role!r} is unknown; there are {_ROLES}")
     if not messages or messages[-1].role != "user":
-        raise refused(
-            name,
-            "the last one must be the user's; this server calls the tools of its graphs itself",
-            code="invalid_request",
-        )
+        reason = "this server calls the tools of its graphs itself" if messages else "there is none"
+        raise refused(name, f"the last one must be the user's; {reason}", code="invalid_request")
     groups = groupby(said, attrgetter("role"))
     *before, last = ["\n\n".join(each.text for each in group) for _, group in groups]
     history = tuple(zip(before[::2], before[1::2], strict=True))

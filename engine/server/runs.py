@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from hashlib import sha256
+from random import getrandbits
 from typing import NamedTuple, TypeAlias, cast
-from uuid import uuid4
 
 from ..errors import Cancelled, NotFound
 from ..events import (
@@ -91,7 +91,7 @@ class LiveRun:
         self._finished = [record for record in before if record.status == "done"]
         self._events: list[tuple[Event, Position]] = []
         self._dropped = 0
-        self._known = Position(0, uuid4().hex[:8])
+        self._known = Position(0, f"{getrandbits(32):08x}")
         self._told: set[str] = set()
         self._ended = asyncio.Event()
         self._changed: asyncio.Event | None = None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from random import getrandbits
 from time import perf_counter, time
-from uuid import uuid4
+from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -25,6 +28,8 @@ LOGGER = logging.getLogger("teamgraph.server")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_LEFT = 499
 _SERVER_ERROR = 500
+_COUNTERS = 1024
+_METHODS = frozenset(("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
 
 
 class ServerMetrics:
@@ -43,10 +48,37 @@ class ServerMetrics:
             "teamgraph_runs_in_progress", "Runs of this process.", registry=self.registry
         )
         running.set_function(runs_in_progress)
+        # Of each label set one counter, found without prometheus_client's checks of the labels.
+        self.counter = lru_cache(maxsize=_COUNTERS)(self.requests.labels)
 
     def response(self) -> Response:
         """The metrics as Prometheus text."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@runtime_checkable
+class ContinuesTraces(Protocol):
+    """A listener of runs that makes spans, such as `teamgraph.tracing.OpenTelemetry`."""
+
+    def continue_trace(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Let runs that begin in this block be inside the span that the headers name."""
+        ...
+
+
+class TraceContext:
+    """ASGI middleware: runs of a request are inside the span that its `traceparent` names."""
+
+    def __init__(self, app: ASGIApp, tracer: ContinuesTraces) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, inside the trace of its client."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._tracer.continue_trace(Headers(scope=scope)):
+            await self._app(scope, receive, send)
 
 
 class Telemetry:
@@ -77,7 +109,7 @@ class Telemetry:
             return
         began, status, error = perf_counter(), 0, None
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -105,7 +137,9 @@ class Telemetry:
     ) -> None:
         # The route, not the path: ids of sessions and users are texts of users.
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        # Clients make up methods; each would be a metric of its own for ever.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.counter(method, route, str(status)).inc()
         self._metrics.seconds.observe(seconds)
         is_bug = error is not None and not isinstance(error, TeamgraphError)
         level = logging.ERROR if is_bug or status >= _SERVER_ERROR else logging.INFO

@@ -31,7 +31,7 @@ from pydantic import ValidationError
 
 from ..errors import DamagedStore, InputError
 from ..messages import JSON, NO_USAGE, Message, Part, Role, ToolCall, Usage
-from ..records import READERS, Exchange, Question, Record, Response, Summary, Turn
+from ..records import READERS, Exchange, Fault, Question, Record, Response, Summary, Turn
 from .journal.line import RECOVER, Document, dump_json, parse_document, parse_json
 from .quoting import DELETED, QuoteDecoder, QuoteEncoder, References
 
@@ -106,20 +106,36 @@ def encode_record(run: int, record: Record, references: References) -> Document:
     document: Document = {"run": run, **without_defaults(record, _RECORD)}
     if (usage := _sum(record.exchanges)) is not record.usage and usage != record.usage:
         document["usage"] = without_defaults(record.usage, USAGE)
+    if record.faults:
+        document["faults"] = [_fault(each) for each in record.faults]
     if record.exchanges or record.quotes or record.questions:
-        quotes = QuoteEncoder(record.quotes, references)
-        if record.questions:
-            document["questions"] = [_question(each, quotes) for each in record.questions]
-        if record.exchanges:
-            document["exchanges"] = ExchangeEncoder(references, quotes).encode(record.exchanges)
-        if record.quotes:
-            quoting = _quoting_fields(record, quotes)
-            if quoting:
-                rest = {name: value for name, value in record.fields.items() if name not in quoting}
-                document |= {"fields": rest, "quoting_fields": quoting}
-        if quotes.runs:
-            document["quotes"] = quotes.runs
+        _add_rendered(document, record, references)
     return document
+
+
+def _add_rendered(document: Document, record: Record, references: References) -> None:
+    """Add to a record's document what was rendered, which may quote earlier runs."""
+    quotes = QuoteEncoder(record.quotes, references)
+    if record.questions:
+        document["questions"] = [_question(each, quotes) for each in record.questions]
+    if record.exchanges:
+        document["exchanges"] = ExchangeEncoder(references, quotes).encode(record.exchanges)
+    if record.quotes:
+        quoting = _quoting_fields(record, quotes)
+        if quoting:
+            rest = {name: value for name, value in record.fields.items() if name not in quoting}
+            document |= {"fields": rest, "quoting_fields": quoting}
+    if quotes.runs:
+        document["quotes"] = quotes.runs
+
+
+def _fault(fault: Fault) -> Document:
+    return {**without_defaults(fault, _FAULT), "usage": without_defaults(fault.usage, USAGE)}
+
+
+def _decode_fault(document: Document) -> Fault:
+    document["usage"] = build(Usage, document.get("usage", {}))
+    return build(Fault, document)
 
 
 def _question(question: Question, quotes: QuoteEncoder) -> Document:
@@ -180,6 +196,8 @@ def decode_record(document: Document, references: References) -> Record:
     document["exchanges"] = exchanges
     questions = document.get("questions", ())
     document["questions"] = tuple(_decode_question(each, quotes) for each in questions)
+    if "faults" in document:
+        document["faults"] = tuple(map(_decode_fault, document["faults"]))
     document["usage"] = build(Usage, document["usage"]) if "usage" in document else _sum(exchanges)
     document["quotes"] = tuple(quotes.quotes)
     return build(Record, document)
@@ -469,7 +487,8 @@ _MESSAGE: Defaults = tuple(
 )
 _TOOL_CALL: Defaults = tuple((name, NODEFAULT) for name in ToolCall.model_fields)
 _TURN = (*defaults(Turn, drop=("usage", "status", "attachments")), ("status", NODEFAULT))
-_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions"))
+_RECORD = defaults(Record, drop=("usage", "exchanges", "quotes", "questions", "faults"))
+_FAULT = defaults(Fault, drop=("usage",))
 _QUESTION = defaults(Question, drop=("text", "response"))
 _RESPONSE = defaults(Response)
 _SUMMARY = defaults(Summary)

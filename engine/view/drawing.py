@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 from unicodedata import combining, east_asian_width
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..errors import listed
 from ..graph.draw import Arrow, arrows_of, lines_of
@@ -90,7 +90,7 @@ class SVGFile(NamedTuple):
 
 def svg_file(graph: Graph, states: Mapping[str, str] = NO_STATES) -> SVGFile:
     """The graph as a file of its own: with its style, for light and for dark screens."""
-    drawing = _Drawing(states, None, style=Markup("<style>{}</style>").format(own_rules("graph")))
+    drawing = _Drawing(states, None, style=f"<style>{escape(own_rules('graph'))}</style>")
     picture = _laid_out(graph, ROOT)
     return SVGFile(f"{drawing.of(picture)}\n", *_size(picture))
 
@@ -123,7 +123,7 @@ class _Drawing:
         states: Mapping[str, str],
         link: Callable[[NodePath], str] | None,
         *,
-        style: Markup = Markup(),  # noqa: B008  it is immutable
+        style: str = "",
     ) -> None:
         self._states = {NodePath(path).declared: state for path, state in states.items()}
         self._link = link
@@ -132,35 +132,28 @@ class _Drawing:
     def of(self, picture: _Picture) -> Markup:
         width, height = _size(picture)
         role = "group" if self._link else "img"
-        paper = Markup('<rect class="paper" width="100%" height="100%"/>') if self._style else ""
-        return Markup(
-            '<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="{}" width="{}" '
-            'height="{}" viewBox="0 0 {} {}" fill="none" stroke="currentColor" '
+        paper = '<rect class="paper" width="100%" height="100%"/>' if self._style else ""
+        # Parts are put together as plain text, of which a graph may have thousands.
+        return Markup(  # noqa: S704  every text in it is escaped
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" role="{role}" width="{width}" '
+            f'height="{height}" viewBox="0 0 {width} {height}" fill="none" stroke="currentColor" '
             'font-family="Verdana, DejaVu Sans, sans-serif" font-size="13" text-anchor="middle">'
-            "<title>{}</title><desc>{}</desc>{}{}{}</svg>"
-        ).format(
-            role,
-            width,
-            height,
-            width,
-            height,
-            shown(picture.graph.name),
-            shown(_described(picture)),
-            self._style,
-            paper,
-            self._moved(picture, _MARGIN, _MARGIN),
+            f"<title>{escape(shown(picture.graph.name))}</title>"
+            f"<desc>{escape(shown(_described(picture)))}</desc>{self._style}{paper}"
+            f"{self._moved(picture, _MARGIN, _MARGIN)}</svg>"
         )
 
-    def _moved(self, picture: _Picture, x: float, y: float) -> Markup:
-        return Markup('<g transform="translate({} {})">{}</g>').format(
-            _number(x), _number(y), Markup().join(self._parts(picture))
-        )
+    def _moved(self, picture: _Picture, x: float, y: float) -> str:
+        parts = "".join(self._parts(picture))
+        return f'<g transform="translate({_number(x)} {_number(y)})">{parts}</g>'
 
-    def _parts(self, picture: _Picture) -> Iterator[Markup]:
+    def _parts(self, picture: _Picture) -> Iterator[str]:
         """Lines first, then boxes over them, then labels over both."""
         for arrow, route in zip(picture.arrows, picture.layout.routes, strict=True):
-            yield Markup('<path class="edge {}" {}data-from="{}" data-to="{}" d="{}"/>').format(
-                arrow.kind, _DASHES[arrow.kind], arrow.source, arrow.target, _curve(route)
+            yield (
+                f'<path class="edge {arrow.kind}" {_DASHES[arrow.kind]}'
+                f'data-from="{escape(arrow.source)}" data-to="{escape(arrow.target)}" '
+                f'd="{_curve(route)}"/>'
             )
         tips = [route.tip for route in picture.layout.routes if route.tip]
         if tips:
@@ -168,7 +161,7 @@ class _Drawing:
                 f"M{_number(x)} {_number(y)}l-4 {-9 if is_down else 9}h8z"
                 for (x, y), is_down in tips
             )
-            yield Markup('<path class="tips" fill="currentColor" d="{}"/>').format(drawn)
+            yield f'<path class="tips" fill="currentColor" d="{drawn}"/>'
         for box, (x, y) in zip(picture.boxes, picture.layout.centres, strict=True):
             is_answer = box.path.node_id in picture.graph.answering
             yield self._box(box, picture.graph, x, y, is_answer=is_answer)
@@ -177,30 +170,24 @@ class _Drawing:
                 yield self._moved(box.inner, left, y - box.height / 2 + _heading(box.lines))
         yield from _labels(picture)
 
-    def _box(self, box: _Box, graph: Graph, x: float, y: float, *, is_answer: bool) -> Markup:
+    def _box(self, box: _Box, graph: Graph, x: float, y: float, *, is_answer: bool) -> str:
         state = self._states.get(box.path)
         classes = ["node", f"kind-{_class_name(box.node.kind)}"]
         classes += ["frame"] if box.inner else []
         classes += ["answer"] if is_answer else []
         classes += [f"state-{state}"] if state in MARKS else []
         left, top = x - box.width / 2, y - box.height / 2
-        inner = Markup("<title>{}</title>{}").format(
-            shown(_title(box, graph, state)), _outline(box, left, top)
-        )
+        title = escape(shown(_title(box, graph, state)))
+        inner = f"<title>{title}</title>{_outline(box, left, top)}"
+        middle = _number(x)
         for at, line in enumerate(box.lines):
-            inner += _text(
-                x,
-                top + _PADDING + _LINE * at + _ASCENT,
-                line,
-                ("name", "kind", "about")[min(at, 2)],
-            )
-        inner += _text(left + box.width - 10, top + 14, MARKS.get(state or "", ""), "mark")
-        drawn = Markup('<g class="{}" data-node="{}">{}</g>').format(
-            " ".join(classes), box.path, inner
-        )
-        if self._link:
-            return Markup('<a href="{}">{}</a>').format(self._link(box.path), drawn)
-        return drawn
+            name = ("name", "kind", "about")[min(at, 2)]
+            inner += _text(middle, top + _PADDING + _LINE * at + _ASCENT, escape(line), name)
+        mark = MARKS.get(state or "", "")
+        inner += _text(_number(left + box.width - 10), top + 14, mark, "mark")
+        path = escape(str(box.path))
+        drawn = f'<g class="{" ".join(classes)}" data-node="{path}">{inner}</g>'
+        return f'<a href="{escape(self._link(box.path))}">{drawn}</a>' if self._link else drawn
 
 
 def _size(picture: _Picture) -> tuple[int, int]:
@@ -260,25 +247,23 @@ def _repetition(node: Node) -> Iterator[str]:
         yield f"for each of {source.expression}"
 
 
-def _outline(box: _Box, left: float, top: float) -> Markup:
+def _outline(box: _Box, left: float, top: float) -> str:
     """The shape of a box: what it is by the protocols of its kind, as in the Mermaid drawing."""
     x, y, w, h = map(_number, (left, top, box.width, box.height))
     node = box.node
     if box.inner is None and branches_of(node):
         side, rest, half = 12, _number(box.width - 24), _number(box.height / 2)
         d = f"M{_number(left + side)} {y}h{rest}l{side} {half}l-{side} {half}h-{rest}"
-        return Markup('<path class="box" d="{}l-{} -{}z"/>').format(d, side, half)
+        return f'<path class="box" d="{d}l-{side} -{half}z"/>'
     corner = 4
     if box.inner is not None:
         corner = 10
     elif loads_history(node) or runs_last(node):
         corner = ceil(box.height / 2)
-    drawn = Markup('<rect class="box" x="{}" y="{}" width="{}" height="{}" rx="{}"/>').format(
-        x, y, w, h, corner
-    )
+    drawn = f'<rect class="box" x="{x}" y="{y}" width="{w}" height="{h}" rx="{corner}"/>'
     if box.inner is None and not node.prompts and not loads_history(node):
         bars = f"M{_number(left + 6)} {y}v{h}M{_number(left + box.width - 6)} {y}v{h}"
-        drawn += Markup('<path class="bars" d="{}"/>').format(bars)
+        drawn += f'<path class="bars" d="{bars}"/>'
     return drawn
 
 
@@ -299,7 +284,7 @@ def _curve(route: Route) -> str:
     return "".join(parts)
 
 
-def _labels(picture: _Picture) -> Iterator[Markup]:
+def _labels(picture: _Picture) -> Iterator[str]:
     """The labels of routes, each above the box that it leads to."""
     number = {node_id: at for at, node_id in enumerate(picture.graph.nodes)}
     drawn: dict[str, int] = {}
@@ -313,11 +298,10 @@ def _labels(picture: _Picture) -> Iterator[Markup]:
         bottom = y - picture.boxes[at].height / 2 - 12 - _LABEL_LINE * above
         label = _label(arrow)
         width = _width(label, _LABEL) + 6
-        yield Markup(
-            '<rect class="halo" x="{}" y="{}" width="{}" height="{}" stroke="none"/>'
-        ).format(
-            _number(x - width / 2), _number(bottom - 11), _number(width), _number(_LABEL_LINE)
-        ) + _text(x, bottom, label, "label")
+        yield (
+            f'<rect class="halo" x="{_number(x - width / 2)}" y="{_number(bottom - 11)}" '
+            f'width="{_number(width)}" height="{_number(_LABEL_LINE)}" stroke="none"/>'
+        ) + _text(_number(x), bottom, escape(label), "label")
 
 
 def _label(arrow: Arrow) -> str:
@@ -330,10 +314,11 @@ def _cut(text: str, most: int = _MOST_OF_LABEL) -> str:
     return shown(line if len(line) <= most else f"{line[: most - 1]}…")
 
 
-def _text(x: float, y: float, text: str, name: str) -> Markup:
-    return Markup(
-        '<text class="{}" x="{}" y="{}" fill="currentColor" stroke="none">{}</text>'
-    ).format(name, _number(x), _number(y), text)
+def _text(x: str, y: float, escaped: str, name: str) -> str:
+    return (
+        f'<text class="{name}" x="{x}" y="{_number(y)}" fill="currentColor" '
+        f'stroke="none">{escaped}</text>'
+    )
 
 
 def _title(box: _Box, graph: Graph, state: str | None) -> str:
@@ -363,11 +348,11 @@ def _described(picture: _Picture) -> str:
     return ". ".join(parts) + "."
 
 
-_DASHES: Mapping[str, Markup] = {
-    "needs": Markup(),
-    "route": Markup(),
-    "data": Markup('stroke-dasharray="5 4" '),
-    "handover": Markup('stroke-dasharray="1 4" stroke-linecap="round" '),
+_DASHES: Mapping[str, str] = {
+    "needs": "",
+    "route": "",
+    "data": 'stroke-dasharray="5 4" ',
+    "handover": 'stroke-dasharray="1 4" stroke-linecap="round" ',
 }
 
 

@@ -337,13 +337,16 @@ def _layers(count: int, links: Sequence[Link], most: int) -> list[int]:
         leaving[upper].append(lower)
     layer_of = [0] * count
     filled: dict[int, int] = {}
+    lowest = 0  # of those that are not full
     ready = [box for box in range(count) if not waits[box]]
     for box in ready:  # it grows
-        layer = layer_of[box]
+        layer = max(layer_of[box], lowest)
         while filled.get(layer, 0) >= most:
             layer += 1
         layer_of[box] = layer
         filled[layer] = filled.get(layer, 0) + 1
+        while filled.get(lowest, 0) >= most:
+            lowest += 1
         for lower in leaving[box]:
             layer_of[lower] = max(layer_of[lower], layer + 1)
             waits[lower] -= 1

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from markupsafe import Markup
 
 from ..graph.graph import Graph
-from ..messages import text_of
+from ..messages import NO_USAGE, Usage, text_of
 from ..records import Exchange, Record, Run
 from ..run.prepared import PreparedGraph
 from ..session.store import Store
@@ -16,7 +16,7 @@ from .messages import messages_html
 from .origins import CallOrigins, run_origins
 from .style import style_sheet
 from .text import shown
-from .timeline import timeline_html
+from .timeline import timeline_html, usage_cells
 
 MOST_NODES = 200
 """Nodes whose messages are on one page, unless they are named."""
@@ -62,7 +62,7 @@ def node_html(record: Record, calls: Sequence[CallOrigins]) -> Markup:
         "status": record.status,
         "because": record.because,
         "error": record.error,
-        "attempts": str(record.attempt) if record.attempt > 1 else None,
+        "attempts": str(record.attempt) if record.attempt > 1 and not record.faults else None,
         "choice": ", ".join(record.choices) if record.choices is not None else None,
         "task": record.task,
         "output": text_of(record.output) if record.output is not None else None,
@@ -71,12 +71,13 @@ def node_html(record: Record, calls: Sequence[CallOrigins]) -> Markup:
     }
     return Markup(
         '<section class="node" data-node="{0}"><h3>{0} <span class="node-kind">{1}</span></h3>'
-        "{2}{3}</section>"
+        "{2}{3}{4}</section>"
     ).format(
         shown(record.node),
         shown(record.kind),
         _facts(facts),
-        Markup("").join(_exchange(*each) for each in answers),
+        _attempts(record) if record.faults else "",
+        Markup("").join(_exchange(*each, is_numbered=bool(record.faults)) for each in answers),
     )
 
 
@@ -123,9 +124,40 @@ def _facts(facts: Mapping[str, str | None]) -> Markup:
     return Markup('<dl class="facts">{}</dl>').format(Markup("").join(rows))
 
 
-def _exchange(exchange: Exchange, call: CallOrigins) -> Markup:
+def _attempts(record: Record) -> Markup:
+    """A table of the attempts: what each failed with, what it used, and the wait after it."""
+    rows = [
+        _attempt(
+            each.attempt,
+            each.text,
+            each.usage,
+            f"{each.wait:.3f} s" if each.wait else "",
+        )
+        for each in record.faults
+    ]
+    if record.faults[-1].attempt < record.attempt:
+        used = [each.usage for each in record.exchanges if each.attempt == record.attempt]
+        rows.append(_attempt(record.attempt, record.status, sum(used, NO_USAGE), ""))
+    return Markup(
+        '<table class="attempts"><thead><tr><th scope="col">attempt</th>'
+        '<th scope="col">what became of it</th><th scope="col">tokens</th>'
+        '<th scope="col">cost</th><th scope="col">then waited</th></tr></thead>'
+        "<tbody>{}</tbody></table>"
+    ).format(Markup("").join(rows))
+
+
+def _attempt(number: int, outcome: str, usage: Usage, wait: str) -> Markup:
+    tokens, cost = usage_cells(usage)
+    return Markup(
+        '<tr><th scope="row">{}</th><td class="text">{}</td><td class="number">{}</td>'
+        '<td class="number">{}</td><td class="number">{}</td></tr>'
+    ).format(number, shown(outcome), tokens, cost, wait)
+
+
+def _exchange(exchange: Exchange, call: CallOrigins, *, is_numbered: bool) -> Markup:
     usage = exchange.usage
     facts = {
+        "attempt": str(exchange.attempt) if is_numbered else None,
         "prompt": exchange.prompt,
         "model": exchange.model,
         "took": f"{max(0.0, exchange.ended - exchange.started):.3f} s",

@@ -13,7 +13,10 @@ from ..node_path import NodePath
 from ..records import Exchange, Record, Run
 from .text import shown
 
-_HEAD = ("node", "status", "start", "waited", "took", "model", "tools", "tokens", "cost", "time")
+_HEAD = (
+    *("node", "status", "start", "queue", "took", "model", "tools", "store"),
+    *("tokens", "cost", "time"),
+)
 _DEEPEST = 9
 _WIDTH = 1000
 """The width of a bar in its own units: that of the whole run."""
@@ -22,18 +25,24 @@ _WIDTH = 1000
 class NodeTimes(Struct, frozen=True):
     """The times of a node in a run, in seconds; `start` counts from the start of the run.
 
-    `waited` is the time since the node before it in time had ended: the store saved that one's
-    record, and the node came to its turn. `model` are its model calls, `tools` what its tool calls
-    took (that of a reply after which the model was not asked again is not known). `model_parts` and
-    `tool_parts` are these as pairs of start and duration.
+    `queued` is how long it was ready and waited for others, as no more than `max_parallel` run at
+    once; of a node before whose start none had ended, the time since the run began: for the session
+    and the store. `stored` is the time from its end until the next node of its graph began, or the
+    run ended: the store wrote its record. It is None where another node ended before that: no time
+    is taken of the write itself. `model` are its model calls, `tools` what its tool calls took
+    (that of a reply after which the model was not asked again is not known). `model_parts`,
+    `tool_parts`, and `fault_parts`, the waits after failed attempts, are pairs of start and
+    duration.
     """
 
     path: str
     start: float
     took: float
-    waited: float
+    queued: float
+    stored: float | None
     model_parts: tuple[tuple[float, float], ...] = ()
     tool_parts: tuple[tuple[float, float], ...] = ()
+    fault_parts: tuple[tuple[float, float], ...] = ()
 
     @property
     def model(self) -> float:
@@ -50,18 +59,20 @@ def times_of(run: Run) -> Mapping[str, NodeTimes]:
     """The times of each node that ran, by its path."""
     ran = [record for record in run.records.values() if record.started and record.ended]
     begun = min([run.turn.started, *(record.started for record in ran)])
-    waited = dict(_waited(ran, begun))
+    first, stored = _gaps(run, ran)
     return {
         record.node: NodeTimes(
             path=record.node,
             start=record.started - begun,
             took=max(0.0, record.ended - record.started),
-            waited=waited[record.node],
+            queued=record.started - begun if record.node in first else record.queued,
+            stored=stored.get(record.node),
             model_parts=tuple(
                 (each.started - begun, max(0.0, each.ended - each.started))
                 for each in record.exchanges
             ),
             tool_parts=tuple(_tool_parts(record.exchanges, begun)),
+            fault_parts=tuple((each.ended - begun, each.wait) for each in record.faults),
         )
         for record in ran
     }
@@ -85,18 +96,26 @@ def timeline_html(run: Run, *, link: Callable[[str], str] | None = None) -> Mark
     )
 
 
-def _waited(ran: Sequence[Record], begun: float) -> Iterator[tuple[str, float]]:
-    """For each node the time since the last end before its start, in its own graph."""
-    ends: dict[str, list[float]] = {}
+def _gaps(run: Run, ran: Sequence[Record]) -> tuple[set[str], dict[str, float]]:
+    """The nodes that began before any had ended, and what passed until others began after one.
+
+    Both for each graph by itself: what a graph inside a node waits for is what is in it.
+    """
+    first, stored = set[str](), dict[str, float]()
+    last: dict[str, Record] = {}
     moments = [(record.ended, False, record) for record in ran]
     moments += [(record.started, True, record) for record in ran]
     for moment, is_start, record in sorted(moments, key=lambda each: each[:2]):
         around = NodePath(record.node).parent
-        if is_start:
-            before = ends.get(around, [begun])[-1]
-            yield record.node, max(0.0, moment - before)
-        else:
-            ends.setdefault(around, []).append(moment)
+        if not is_start:
+            last[around] = record
+        elif (before := last.get(around)) is not None:
+            stored.setdefault(before.node, moment - before.ended)
+        elif not around:
+            first.add(record.node)
+    if (before := last.get("")) is not None and run.turn.ended:
+        stored.setdefault(before.node, max(0.0, run.turn.ended - before.ended))
+    return first, stored
 
 
 def _tool_parts(exchanges: Sequence[Exchange], begun: float) -> Iterator[tuple[float, float]]:
@@ -111,11 +130,13 @@ def _row(record: Record, times: NodeTimes | None, end: float, address: str | Non
     title = name if address is None else f'<a href="{escape(address)}">{name}</a>'
     reason = record.error or record.because
     status = escape(shown(f"{record.status}: {reason}" if reason else record.status))
-    numbers = ["", "", "", "", "", *_usage(record.usage)]
+    status += f" (attempt {record.attempt})" if record.attempt > 1 else ""
+    numbers = ["", "", "", "", "", "", *usage_cells(record.usage)]
     bar = ""
     if times is not None:
-        seconds = (times.start, times.waited, times.took, times.model, times.tools)
+        seconds = (times.start, times.queued, times.took, times.model, times.tools)
         numbers[:5] = [_seconds(each) for each in seconds]
+        numbers[5] = "" if times.stored is None else _seconds(times.stored)
         bar = _bar(times, end) if end > 0 else ""
     cells = "".join(f'<td class="number">{each}</td>' for each in numbers)
     return (
@@ -126,7 +147,8 @@ def _row(record: Record, times: NodeTimes | None, end: float, address: str | Non
     )
 
 
-def _usage(usage: Usage) -> tuple[str, str]:
+def usage_cells(usage: Usage) -> tuple[str, str]:
+    """Tokens and cost in words; both empty if no model was asked."""
     if not usage.calls:
         return "", ""
     cost = "" if usage.cost is None else f"${usage.cost:.4f}"
@@ -138,10 +160,11 @@ def _seconds(seconds: float) -> str:
 
 
 def _bar(times: NodeTimes, end: float) -> str:
-    """The node's time within that of the run, with its model calls and tool calls."""
+    """The node's time within that of the run, with its model calls, tool calls and faults."""
     parts = _part("bar-node", [(times.start, times.took)], end)
     parts += _part("bar-model", times.model_parts, end)
     parts += _part("bar-tools", times.tool_parts, end)
+    parts += _part("bar-fault", times.fault_parts, end)
     box = f'viewBox="0 0 {_WIDTH} 10" preserveAspectRatio="none"'
     return f'<svg class="bar" {box} aria-hidden="true">{parts}</svg>'
 

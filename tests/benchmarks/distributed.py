@@ -73,13 +73,13 @@ class Load(Struct, frozen=True):
 
 def rows(*, short: bool) -> Iterator[Row]:
     """Idle workers, then one, two and three that run turns; then parts of what that costs."""
-    seconds = 0.4 if short else 20.0
+    seconds = 0.4 if short else 10.0
     with postgres(fsync=True) as server, forked_workers() as workers:
         yield from _workers(server, workers, seconds)
         alone = asyncio.run(_alone(server, seconds))
         yield Row("CPU of a turn in one process, without a queue", alone.each(alone.clients), "ms")
         yield Row("  of PostgreSQL", alone.each(alone.database), "ms")
-        yield from asyncio.run(_empty(server, workers, 4 if short else 300))
+        yield from asyncio.run(_empty(server, workers, 4 if short else 200))
         yield from _commits(server, seconds / 4)
 
 
@@ -287,10 +287,10 @@ def _commits(server: Server, seconds: float) -> Iterator[Row]:
     """Rows that eight connections insert and commit, with a notification each and without."""
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE one (number int)")
-    plain = _committed(server, seconds, "INSERT INTO one VALUES (1)")
-    with_bell = "WITH done AS (INSERT INTO one VALUES (1)) SELECT pg_notify('bell', 'x')"
-    yield Row("commits of 8 connections", plain, "a second")
-    yield Row("  with a notification in each", _committed(server, seconds, with_bell), "a second")
+    insert = "INSERT INTO one VALUES (1)"
+    inside = f"WITH done AS ({insert}) SELECT pg_notify('bell', 'x')"
+    yield Row("commits of 8 connections", _committed(server, seconds, insert), "a second")
+    yield Row("  with a notification in each", _committed(server, seconds, inside), "a second")
 
 
 def _committed(server: Server, seconds: float, statement: str) -> float:

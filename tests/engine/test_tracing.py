@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.testclient import TestClient
 
 from teamgraph import (
     Chunk,
@@ -33,6 +34,7 @@ from teamgraph.events import RunCancelled, RunFinished
 from teamgraph.graphs import Agent
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Human, Leader, Loop, Map, Member, Python, Router, SubGraph, Swarm
+from teamgraph.server import create_app
 from teamgraph.tracing import OpenTelemetry
 from tests.teams import alone, cancelled_at, desk, desk_model, heard
 
@@ -556,3 +558,35 @@ def test_an_agent_has_listeners_too(traced: Traced) -> None:
     ]
     with pytest.raises(DefinitionError, match="listeners"):
         Agent(name="Clerk", listeners=["log"])  # type: ignore[list-item]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("header", "is_instrumented", "parent"),
+    [
+        (f"00-{'ab' * 16}-{'cd' * 8}-01", False, (int("ab" * 16, 16), int("cd" * 8, 16))),
+        (f"00-{'ab' * 16}-{'cd' * 8}-01", True, "the app around"),
+        ("nonsense", False, None),
+        ("", False, None),
+    ],
+)
+def test_a_server_continues_the_trace_of_a_request_unless_the_app_around_it_does(
+    traced: Traced, header: str, is_instrumented: bool, parent: Any
+) -> None:
+    app = create_app([traced.runner(alone(), "yes")], hosts=["testserver"])
+
+    async def around(*called: Any) -> None:
+        with traced.tracer.start_as_current_span("the app around"):
+            await app(*called)
+
+    headers = {"traceparent": header} if header else {}
+    with TestClient(app):  # its lifespan
+        client = TestClient(around if is_instrumented else app, headers=headers)
+        for _ in range(2):
+            assert client.post("/api/runs", json={"message": "hi"}).json()["answer"] == "yes"
+    for run in [span for span in traced.spans if span.name == "invoke_workflow alone"]:
+        if parent == "the app around":
+            parents = [span.context.span_id for span in traced.spans if span.name == parent]
+            assert run.parent is not None
+            assert run.parent.span_id in parents
+        else:
+            assert (run.parent and (run.parent.trace_id, run.parent.span_id)) == parent

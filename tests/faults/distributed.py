@@ -234,22 +234,28 @@ async def _without_database(counts: Counts) -> None:
 
 
 async def _poison(counts: Counts) -> None:
-    """A node ends its process: a dead letter after five, and the session's next turn runs."""
-    async with fleet_of(2, 0.1, fsync=False) as (fleet, dispatcher):
+    """A node ends its process: a dead letter after five, and the session's next turn runs.
+
+    Others that are begun with it, and have no node done when it ends, are no dead letters.
+    """
+    async with fleet_of(2, 1.0, fsync=False) as (fleet, dispatcher):
         first, second = [
             Submission(graph="poison", message=text, run_id=text, session_id="s")
             for text in ("poison", "next")
         ]
         for turn in (first, second):
             await dispatcher.submit(turn)
-        ended = asyncio.create_task(dispatcher.result(second.reference))
+        beside = await _submit(dispatcher, 6, 6)
+        runs = (second, *beside)
+        ended = asyncio.gather(*(dispatcher.result(run.reference) for run in runs))
         while not ended.done():
             fleet.replace_dead()
             await asyncio.wait([ended], timeout=0.2)
         dead = await dispatcher.result(first.reference)
-        if (dead.status, ended.result().status) != ("failed", "done"):
-            counts.note(f"poison {dead.status}, next {ended.result().status}", "wrong")
+        if (dead.status, ended.result()[0].status) != ("failed", "done"):
+            counts.note(f"poison {dead.status}, next {ended.result()[0].status}", "wrong")
         counts.trials += 2
+        await _judge(dispatcher, beside, counts)
         print(f"    poison: {dead.turn.error}")
 
 
@@ -338,7 +344,8 @@ async def _judge(dispatcher: DBOSDispatcher, runs: list[Submission], counts: Cou
             continue
         counts.acknowledged += len(ends)
         if not isinstance(last, RunFinished):
-            counts.note(f"{run.run_id} ended with {type(last).__name__}", "lost")
+            why = getattr(last, "error", "")
+            counts.note(f"{run.run_id} ended with {type(last).__name__}: {why}", "lost")
         for node, times in ends.items():
             if times > 1:
                 counts.note(f"{run.run_id}: {node} ended {times} times", "again")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 from markupsafe import Markup
 from msgspec import Struct
@@ -16,6 +17,7 @@ from ...errors import TeamgraphError
 from ...graph.graph import Graph
 from ...graph.node import Node, branches_of, graph_in, loads_history, takes_of, tools_of
 from ...messages import JSON
+from ...node_path import NodePath
 from ...run.dry_run.assumptions import written_output
 from ...run.runner import Runner
 from ...view.drawing import graph_svg
@@ -23,14 +25,24 @@ from ...view.messages import messages_html
 from ...view.origins import prompt_origins
 from ..access import caller
 from ..server import server_of
-from .page import UserQuery, plain_text, read_query, show, split_query
+from .page import (
+    ListQuery,
+    UserQuery,
+    pages_around,
+    plain_text,
+    read_query,
+    show,
+    split_query,
+)
 
 ASSUME = "assume:"
 """How the fields of a form begin that say what a node gives."""
+NODES = 100
+"""Nodes on one page of a graph: its table, its menus and its prompts."""
 
 
-class GraphQuery(UserQuery):
-    """Which graph, and what its prompts are rendered for."""
+class GraphQuery(ListQuery):
+    """Which graph and which page of its nodes, and what its prompts are rendered for."""
 
     graph: str | None = None
     session_id: str | None = None
@@ -87,24 +99,35 @@ async def show_graph(request: Request) -> Response:
     """A graph, with its prompts for a message if there is one."""
     chosen, rest = split_query(request, ASSUME)
     query, server = read_query(request, GraphQuery, rest), server_of(request)
-    if (problems := server.broken.get(query.graph or "")) is not None:
-        title, broken = str(query.graph), {"problems": problems}
-        return show(request, "broken.html", title=title, values=broken)
+    broken = server.broken.get(query.graph or "", ())
+    if broken and query.graph not in server.runners:
+        return show(request, "broken.html", title=str(query.graph), values={"problems": broken})
     runner = server.named(query.graph)
     graph, user_id = runner.graph, caller(request).user(query.user_id)
+    rows = list(islice(_rows(graph, None, ""), query.offset, query.offset + NODES + 1))
+    before, after = pages_around(rows, query.offset, NODES)
+    paths = {row.path for row in rows[:NODES]}
     rendered, error = list[ShownNode](), ""
     if query.message is not None:
         try:
-            rendered = await _rendered(runner, query, user_id, chosen)
+            rendered = await _rendered(runner, query, user_id, chosen, paths)
         except TeamgraphError as raised:
             error = str(raised)
+    if (drawing := server.drawings.get(graph.name)) is None:
+        drawing = server.drawings[graph.name] = graph_svg(graph)
+    menus = list(_menus(graph, chosen, "", paths))
     values = {
         "graph": graph,
-        "drawing": graph_svg(graph),
-        "rows": list(_rows(graph, None, "")),
+        "drawing": drawing,
+        "rows": rows[:NODES],
+        "before": before,
+        "after": after,
+        "offset": query.offset,
+        "broken": broken,
         "problems": [*graph.warnings, *graph.unknown_models],
-        "menus": (menus := list(_menus(graph, chosen, ""))),
+        "menus": menus,
         "assumes_output": any(menu.chosen and not menu.labels for menu in menus),
+        "asked": {f"{ASSUME}{path}": given for path, given in chosen.items()},
         "query": query,
         "rendered": rendered,
         "error": error,
@@ -113,8 +136,14 @@ async def show_graph(request: Request) -> Response:
 
 
 async def _rendered(
-    runner: Runner, query: GraphQuery, user_id: str | None, chosen: Mapping[str, Sequence[str]]
+    runner: Runner,
+    query: GraphQuery,
+    user_id: str | None,
+    chosen: Mapping[str, Sequence[str]],
+    paths: Collection[str],
 ) -> list[ShownNode]:
+    """What these nodes would send, each with those inside it."""
+    wanted = {NodePath(path).outermost for path in paths}
     render = partial(
         runner.render,
         plain_text(query.message or ""),
@@ -133,6 +162,7 @@ async def _rendered(
             ],
         )
         for node in rendering.values()
+        if NodePath(node.id).outermost in wanted
     ]
 
 
@@ -165,13 +195,18 @@ def _model_id(declared: Graph | Node) -> str | None:
     return model if model is None or isinstance(model, str) else model.id
 
 
-def _menus(graph: Graph, chosen: Mapping[str, Sequence[str]], outer: str) -> Iterator[Menu]:
-    """A field for each node whose output can be assumed, those inside of others too."""
+def _menus(
+    graph: Graph, chosen: Mapping[str, Sequence[str]], outer: str, paths: Collection[str]
+) -> Iterator[Menu]:
+    """A field for each node of these paths whose output can be assumed, or is.
+
+    Those inside of others are nodes of their own.
+    """
     for node_id, node in graph.nodes.items():
         path, inner = outer + node_id, graph_in(node)
         if isinstance(inner, Graph):
-            yield from _menus(inner, chosen, f"{path}/")
-        elif not loads_history(node):
+            yield from _menus(inner, chosen, f"{path}/", paths)
+        elif (path in paths or path in chosen) and not loads_history(node):
             labels = tuple(branches_of(node))
             yield Menu(path, labels, bool(labels) and takes_of(node)[1] > 1, chosen.get(path, ()))
 

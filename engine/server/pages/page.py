@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -94,9 +94,13 @@ def plain_text(typed: str) -> str:
 
 
 def link(base: str, path: str, **query: object) -> str:
-    """The address of a page; what is None is left out."""
-    given = {name: str(value) for name, value in query.items() if value is not None}
-    encoded = urlencode(given, errors="surrogatepass", quote_via=quote)
+    """The address of a page; what is None is left out, and a list is a parameter for each."""
+    given = {
+        name: cast("list[str]", value) if isinstance(value, list) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
+    encoded = urlencode(given, doseq=True, errors="surrogatepass", quote_via=quote)
     return f"{base}{path}?{encoded}" if encoded else f"{base}{path}"
 
 
@@ -135,7 +139,7 @@ def wants_page(scope: Scope) -> bool:
 
 
 _APIS = ("/api/", "/v1/", "/agui/", "/mcp", "/openapi.json", "/static/")
-_PAGES = ("graph", "chat", "run", "sessions", "session", "compare", "prompts", "login")
+_PAGES = ("graph", "chat", "run", "sessions", "session", "compare", "prompts", "login", "workers")
 
 
 def _base(scope: Scope) -> str:
@@ -154,6 +158,7 @@ def _common(request: Request, server: Server) -> dict[str, object]:
         "csrf": csrf_token(login, token) if login else "",
         "can_write": not server.is_read_only,
         "has_login": caller(request).is_fixed,
+        "has_workers": server.dispatcher is not None,
         "graph_names": [*server.runners],
     }
 
@@ -243,7 +248,12 @@ _templates = Environment(
 _templates.filters.update(_FILTERS)
 
 
-def pages_around(found: Sequence[object], offset: int) -> tuple[int | None, int | None]:
-    """The offsets of the pages before and after that of `found`, which has an entry too many."""
-    before = max(0, offset - PAGE) if offset else None
-    return before, offset + PAGE if len(found) > PAGE else None
+def pages_around(
+    found: Sequence[object], offset: int, page: int = PAGE
+) -> tuple[int | None, int | None]:
+    """The offsets of the pages before and after that of `found`, which has an entry too many.
+
+    `page` is the number of entries on each.
+    """
+    before = max(0, offset - page) if offset else None
+    return before, offset + page if len(found) > page else None

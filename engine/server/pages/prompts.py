@@ -95,6 +95,8 @@ async def _changed(store: Store, run: Run, graph: Graph) -> list[Changed]:
         except InputError:
             continue  # the graph has no such node any more
         for exchange in record.exchanges[:1]:
+            if exchange.prompt_hash == owner.prompts.prompt_hash(exchange.prompt):
+                continue
             now = owner.prompts.sources(exchange.prompt)
             for name, then in (await store.prompt(exchange.prompt_hash) or {}).items():
                 key = (name, then, now.get(name, ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from . import chat, graphs, login, prompts, runs, sessions
+from . import chat, graphs, login, prompts, runs, sessions, workers
 from .page import show_static
 
 routes = [
@@ -14,5 +14,6 @@ routes = [
     *prompts.routes,
     *runs.routes,
     *sessions.routes,
+    *workers.routes,
     Route("/static/{name}", show_static),
 ]

@@ -40,6 +40,7 @@ class AttachmentTests(StoreTests):
     async def test_an_attachment_is_read_in_its_session_alone(self, stores: StoreOpener) -> None:
         _, attachments = _open(stores)
         part = _part(b"cat")
+        assert await attachments.get_attachment(KEY, part.sha256) is None
         for _ in range(2):  # the second time nothing changes
             await attachments.put_attachment(KEY, part.sha256, b"cat")
         assert await attachments.get_attachment(KEY, part.sha256) == b"cat"
@@ -73,15 +74,17 @@ class AttachmentTests(StoreTests):
             await attachments.put_attachment(KEY, _part(data).sha256, data)
             await attachments.put_attachment(work, _part(data).sha256, data)
         await _turn(store, "r1", (mine, shared), asked(Message(role="user", content="look")))
+        plain = Message(role="system", content="You look")
         again = Message(role="user", content="look", parts=(shared, mine))
-        await _turn(store, "r2", (shared,), asked(again))
+        await _turn(store, "r2", (shared,), asked(plain, again))
         assert await store.delete_run(KEY, "r1")
         assert await attachments.get_attachment(KEY, mine.sha256) is None
         assert await attachments.get_attachment(KEY, shared.sha256) == b"dog"
         assert await attachments.get_attachment(work, mine.sha256) == b"cat"
         run = await store.run(KEY, "r2")
         assert run is not None
-        assert run.records["writer"].exchanges[0].messages[0].parts == (shared,)
+        messages = run.records["writer"].exchanges[0].messages
+        assert [message.parts for message in messages] == [(), (shared,)]
 
     @pytest.mark.parametrize("what", ["session", "user"])
     @async_test

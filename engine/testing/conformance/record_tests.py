@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ...errors import InputError
 from ...messages import JSON, Message, ToolCall, Usage
-from ...records import Change, Head, Record, SessionKey, Turn
+from ...records import Change, Fault, Head, Record, SessionKey, Turn
 from .store_tests import (
     KEY,
     NO_CHANGE,
@@ -206,6 +206,11 @@ def _various_records() -> tuple[Record, ...]:
         state={"k": [1]},
         session_state={"n": True},
         usage=Usage(calls=1, cost=None),
+        attempt=3,
+        faults=(
+            Fault(1, "no answer", "ModelError", "some/model", wait=1.5, ended=2.0),
+            Fault(2, "KeyError: 'x'", "KeyError", usage=Usage(3, 4, calls=1, cost=0.5)),
+        ),
     )
     writer = asked(
         Message(role="system", content="Be kind"),

@@ -303,7 +303,7 @@ def test_a_fork_from_nowhere_is_refused(project: Project) -> None:
     nothing = project.teamgraph(*words)
     assert nothing.exit_code == 2
     assert "name the node to fork from, or another message" in nothing.stderr
-    missing = project.teamgraph("runs", "fork", "none", *words[3:], "--from", "router")
+    missing = project.teamgraph("runs", "fork", "none", *words[3:], "--node", "router")
     assert missing.exit_code == 1
     assert "there is no run 'none' in .teamgraph" in missing.stderr
 
@@ -360,3 +360,16 @@ def test_a_limit_that_is_none_is_refused(project: Project, limit: str, text: str
     done = project.teamgraph("runs", "resume", "x", "--graph", "two.yaml", "--budget", limit)
     assert done.exit_code == 2
     assert text in done.stderr
+
+
+def test_a_run_in_progress_elsewhere_is_asked_to_stop(project: Project) -> None:
+    write(project)
+    key = SessionKey(None, "s")
+    store = under_way(project, key)
+    told = project.teamgraph("runs", "cancel", "r")
+    assert told.exit_code == 0, told.stderr
+    assert "run r of session 's' is asked to stop" in told.stderr
+    run = asyncio.run(store.run(key, "r"))
+    assert run is not None
+    assert run.status == "running"  # its holder ends it
+    asyncio.run(store.close())

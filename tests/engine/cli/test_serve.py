@@ -43,6 +43,21 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     assert [json.loads(each)["event"] for each in lines].count("run_finished") == 2
 
 
+def test_without_a_token_everybody_on_this_machine_may_call(project: Project) -> None:
+    project.write("duo.yaml", "name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
+    running = project.start("serve", "duo.yaml", "--port=0", "--no-token")
+    assert running.stderr is not None
+    lines = [running.stderr.readline() for _ in range(2)]
+    assert "no token is needed: --no-token" in lines[0]
+    connection = HTTPConnection("127.0.0.1", int(lines[1].rpartition(":")[2]))
+    connection.request("POST", "/api/runs", json.dumps({"message": "hi"}))
+    assert json.load(connection.getresponse())["answer"] == "echo: hi"
+    connection.close()
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=30)
+    assert running.returncode == 0
+
+
 async def ask_over_http(address: str, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers) as http:

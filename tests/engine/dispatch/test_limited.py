@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from msgspec import structs
 
-from teamgraph import AnyModel, Graph, PostgresStore, Reply, Request, Runner
+from teamgraph import AnyModel, Graph, Message, PostgresStore, Reply, Request, Runner
 from teamgraph.dispatch import LimitedModel, Worker
 from teamgraph.engine.dispatch.turns import CallRow, LimitedCalls, TurnTable
 from teamgraph.errors import InputError, NodeError
@@ -102,6 +102,12 @@ def test_a_call_that_waits_is_cancelled_with_its_run_and_outlives_its_worker_s_r
             third = await dispatcher.submit(turn("limit 3"))
             assert (await dispatcher.result(third)).status == "done"
             assert told.named("taken_for_dead")
+            request = Request("m", (Message(role="user", content="all"),))
+            assert [piece.text async for piece in model.ask(request)] == [
+                "said ",
+                "all",
+                "said all",
+            ]
 
     asyncio.run(cancel())
 

@@ -20,6 +20,7 @@ from teamgraph.engine.run.resume import RunReference
 from teamgraph.errors import InputError, NotFound, QueueFull, RunError, SessionBusy, StoreError
 from teamgraph.events import AnswerReset, NodeFinished, RunFinished
 from teamgraph.nodes import Member
+from tests.engine.cli.conftest import Project
 from tests.engine.dispatch.conftest import Gate, Told, asks, duo, steps, working
 from tests.postgres import Server, postgres
 
@@ -50,13 +51,15 @@ async def table_of(dsn: str) -> TurnTable:
     return table
 
 
-def test_nothing_is_submitted_before_a_worker_was_started(empty_dsn: str) -> None:
+def test_nothing_is_submitted_before_a_worker_was_started(empty_dsn: str, project: Project) -> None:
     async def submit() -> None:
         async with submitting(empty_dsn) as dispatcher:
             await dispatcher.submit(turn("early"))
 
     with pytest.raises(NotFound, match=r"no worker has ever been started .* teamgraph worker"):
         asyncio.run(submit())
+    depth = project.teamgraph("queue", "depth", "--dsn", empty_dsn)
+    assert depth.stderr == "nothing waits, and there is no worker\n"
 
 
 def test_a_turn_that_a_stopping_worker_hands_back_is_resumed_by_the_next(dsn: str) -> None:
@@ -113,6 +116,30 @@ def test_a_turn_that_ends_its_worker_five_times_is_a_dead_letter_and_its_session
         await table.close()
 
     asyncio.run(poison())
+
+
+def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn: str) -> None:
+    async def alone() -> None:
+        table, model = await table_of(dsn), Gate()
+        async with submitting(dsn) as dispatcher:
+            suspects = [await dispatcher.submit(turn(f"suspect {n}", "wait")) for n in range(3)]
+            for run in suspects:
+                number = (await dispatcher.find(run)).id
+                for _ in range(2):
+                    await table.begin(number, uuid4(), "died", is_again=False)
+            async with working(dsn, model, Told(), steps()):
+                other = await dispatcher.submit(turn("beside", "wait"))
+                for _ in range(2):
+                    await model.began.acquire()
+                await dispatcher.result(await dispatcher.submit(turn("later")))
+                found = [await dispatcher.find(run) for run in suspects]
+                assert sum(each.attempts == 2 for each in found) == 2
+                model.opened.set()
+                for run in (other, *suspects):
+                    assert (await dispatcher.result(run)).status == "done"
+        await table.close()
+
+    asyncio.run(alone())
 
 
 def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_a_record_has_all_exchanges_of_all_attempts() -> None:
     assert last.prompt == "member.jinja"
     assert [exchange.model for exchange in record.exchanges] == ["m", "m", "big"]
     assert record.started <= last.started <= last.ended <= record.ended
+
+
+def test_a_node_that_waits_for_a_place_says_how_long() -> None:
+    def busy() -> str:
+        end = monotonic() + 0.003
+        while monotonic() < end:
+            pass
+        return "x"
+
+    nodes = {"a": Python(call=busy), "b": Python(call=busy), "c": Python(call=lambda: "y")}
+    queued: dict[int, list[bool]] = {}
+    for most in (1, 3):
+        graph = Graph(name="g", nodes=nodes, output="c", max_parallel=most)
+        records = Runner(graph).run("hi").records.values()
+        queued[most] = [each.queued >= 0.003 for each in records]
+    assert queued == {1: [False, True, True], 3: [False, False, False]}
 
 
 def test_the_sources_of_a_prompt_are_kept_under_its_hash() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from teamgraph import MemoryStore, Runner
+from teamgraph.engine.server.http import until_disconnect
 from teamgraph.engine.server.runs import Numbered, Runs
 from teamgraph.events import RunFinished, RunStarted
 from tests.engine.server.conftest import DUO
@@ -37,3 +40,18 @@ def test_an_error_that_is_thrown_into_a_stream_ends_it() -> None:
         return [event async for event in stream]
 
     assert asyncio.run(throw()) == []
+
+
+def test_a_client_that_leaves_ends_what_is_done_for_it_alone() -> None:
+    left: list[Message] = [{"type": "http.request"}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    async def wait() -> None:
+        request = Request({"type": "http"}, receive)
+        async with asyncio.timeout(10):
+            await until_disconnect(request, asyncio.Event().wait())
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(wait())

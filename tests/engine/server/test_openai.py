@@ -230,7 +230,7 @@ VIDEO = [{"type": "video_url", "video_url": {"url": DATA_URL}}]
         ({"tools": TOOLS}, "tools", "declare them in the graph"),
         ({"functions": TOOLS}, "functions", "declare them in the graph"),
         ({"response_format": SCHEMA}, "response_format", "declare `returns`"),
-        ({"messages": []}, "messages", "the last one must be the user's"),
+        ({"messages": []}, "messages", "the last one must be the user's; there is none"),
         ({"messages": user("a", "b")}, "messages", "the last one must be the user's"),
         ({"messages": user(" ")}, None, "the message is empty"),
         ({"messages": [{"role": "boss", "content": "x"}, *user("a")]}, "messages[0].role", "boss"),

@@ -155,3 +155,27 @@ def test_a_client_is_told_to_go_on_over_http(serve: Serve, what: str) -> None:
         way = re.sub(r"\bID\b", lambda _: next(ids), path)
         followed = served.client.request(method, way, json={"answers": {"ok": "yes"}})
         assert followed.is_success, followed.text
+
+
+SAID = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/runs", {"message": "hi", "session_id": ""}),
+        ("/api/runs", {"message": "hi", "run_id": ""}),
+        ("/api/runs", {"message": "hi", "user_id": ""}),
+        ("/api/runs/r/fork", {"message": "hi", "into": ""}),
+        ("/api/sessions?user_id=", None),
+        ("/api/prompts/render", {"message": "hi", "session_id": ""}),
+        ("/v1/chat/completions", {"model": "duo", "messages": SAID, "user": ""}),
+    ],
+)
+def test_an_empty_id_is_nobody_and_nothing(
+    serve: Serve, path: str, body: dict[str, object] | None
+) -> None:
+    served = serve()
+    answer = served.get(path) if body is None else served.post(path, **body)
+    assert answer.status_code == 400
+    assert "empty" in answer.json()["error"]["message"]

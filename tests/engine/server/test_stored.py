@@ -180,3 +180,11 @@ print(CliRunner().invoke(app, ["serve", "examples/letter.yaml", "--no-token"]).s
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert told.count('pip install "teamgraph[serve]"') == 2, told
+
+
+def test_methods_that_clients_make_up_are_no_metrics_of_their_own(serve: Serve) -> None:
+    served = serve()
+    assert served.client.request("SPRINT", "/api/graphs").status_code == 405
+    told = served.get("/metrics").text
+    assert 'method="other"' in told
+    assert "SPRINT" not in told

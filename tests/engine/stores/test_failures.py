@@ -572,6 +572,31 @@ def test_a_session_that_cannot_be_created_raises_and_leaves_nothing(
     assert not list(tmp_path.glob("users/*/*/*.import"))
 
 
+def test_a_run_that_cannot_be_marked_as_cancelled_raises(tmp_path: Path) -> None:
+    class Full(Disk):
+        """A disk that has no room for another file."""
+
+        is_full = False
+
+        def open(self, path: Named, flags: int) -> int:
+            if self.is_full and flags & os.O_CREAT:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().open(path, flags)
+
+    async def test() -> None:
+        disk = Full()
+        store, other = TinyDBStore(tmp_path, disk=disk), TinyDBStore(tmp_path)
+        lease = await other.begin(KEY, Turn("r1", "x"))
+        disk.is_full = True
+        with pytest.raises(StoreError, match="space"):
+            await store.cancel(KEY, "r1")
+        await other.release(lease)
+        await store.close()
+        await other.close()
+
+    asyncio.run(test())
+
+
 def test_a_session_is_created_while_its_directory_is_deleted(tmp_path: Path) -> None:
     class Emptied(Disk):
         """A disk on which somebody deletes the session's file just after it was opened."""

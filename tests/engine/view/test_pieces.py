@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from teamgraph import (
     Exchange,
+    Fault,
     MemoryStore,
     Message,
     Record,
@@ -22,7 +25,7 @@ from teamgraph.engine.messages import Usage
 from teamgraph.engine.view.difference import calls_difference_html, difference_html
 from teamgraph.engine.view.messages import messages_html
 from teamgraph.engine.view.origins import CallOrigins, MessageOrigins, Origin, Piece
-from teamgraph.engine.view.report import MOST_NODES, run_page
+from teamgraph.engine.view.report import MOST_NODES, node_html, run_page
 from teamgraph.engine.view.timeline import timeline_html, times_of
 from tests.teams import desk, desk_model
 
@@ -67,6 +70,7 @@ def hostile_run(text: str) -> Run:
         state={text: text},
         session_state={text: text},
         error=text,
+        faults=(Fault(1, text, text, text, ended=1.0),),
         started=0.5,
         ended=3.0,
     )
@@ -112,15 +116,67 @@ def test_the_times_of_a_node_are_those_of_its_model_and_its_tools() -> None:
         "b/c": Record("b/c", "done", started=18.5, ended=19.0),
         "d": Record("d", "skipped", because="nobody needs it"),
     }
-    run = Run(SessionKey(None, "s"), Turn("r", "hi", started=10.0), records)
+    run = Run(SessionKey(None, "s"), Turn("r", "hi", started=10.0, ended=20.5), records)
     times = times_of(run)
     assert [*times] == ["a", "b", "b/c"]
-    assert (times["a"].start, times["a"].took, times["a"].waited) == (0.5, 7.0, 0.5)
+    assert (times["a"].start, times["a"].took, times["a"].queued) == (0.5, 7.0, 0.5)
     assert (times["a"].model, times["a"].tools) == (4.0, 2.0)
-    assert times["b"].waited == 0.5
+    assert [each.stored for each in times.values()] == [0.5, 0.5, None]
+    assert (times["b"].queued, times["b/c"].queued) == (0.0, 0.0)
     text = Elements(timeline_html(run)).text
     assert "skipped: nobody needs it" in text
     assert "7.000 s" in text
+
+
+def test_what_the_store_took_is_unknown_where_another_node_ended_before_the_next_began() -> None:
+    records = {
+        "a": Record("a", "done", started=1.0, ended=2.0),
+        "b": Record("b", "done", started=1.0, ended=3.0),
+        "c": Record("c", "done", started=3.25, ended=4.0, queued=0.75),
+    }
+    times = times_of(Run(SessionKey(None, "s"), Turn("r", "hi", started=1.0), records))
+    assert [each.stored for each in times.values()] == [None, 0.25, None]
+    assert [each.queued for each in times.values()] == [0.0, 0.0, 0.75]
+
+
+def test_the_attempts_of_a_node_are_shown_with_their_faults() -> None:
+    used = Usage(7, 8, calls=1, cost=0.25)
+    exchanges = tuple(
+        Exchange("a", "h", "m", (), text, used, attempt=number)
+        for number, text in ((2, "odd"), (3, "good"))
+    )
+    faults = (
+        Fault(1, "busy", "ModelError", "m", wait=1.5, ended=2.0),
+        Fault(2, "the answer does not fit", "AnswerError", "m", ended=4.0, usage=used),
+    )
+    done = Record(
+        "a", "done", attempt=3, exchanges=exchanges, faults=faults, started=1.0, ended=5.0
+    )
+    calls = [CallOrigins("a", ())] * 2
+    rows = cells_of(node_html(done, calls))
+    assert rows == [
+        ["1", "ModelError: busy", "", "", "1.500 s"],
+        ["2", "AnswerError: the answer does not fit", "7 in, 8 out", "$0.2500", ""],
+        ["3", "done", "7 in, 8 out", "$0.2500", ""],
+    ]
+    gave_up = replace(done, status="failed", error="it", attempt=2)
+    assert [row[0] for row in cells_of(node_html(gave_up, calls))] == ["1", "2"]
+    run = Run(SessionKey(None, "s"), Turn("r", "hi", started=1.0), {"a": done})
+    html = timeline_html(run)
+    assert "done (attempt 3)" in Elements(html).text
+    assert html.count("bar-fault") == 2
+    stored_before = replace(done, faults=())
+    assert cells_of(node_html(stored_before, calls)) == []
+    assert "attempts" in Elements(node_html(stored_before, calls)).text
+
+
+def cells_of(html: str) -> list[list[str]]:
+    """The texts of each row of the table of attempts."""
+    table = html.partition('<table class="attempts">')[2].partition("</table>")[0]
+    rows = table.partition("<tbody>")[2].split("<tr>")[1:]
+    return [
+        [re.sub("<[^>]*>", "", cell) for cell in re.split("</t[hd]>", row)[:-1]] for row in rows
+    ]
 
 
 def test_a_run_that_has_not_begun_has_a_timeline() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
+from teamgraph.kinds import Node
 from teamgraph.nodes import HistoryLoader, Member, Router, SubGraph
+from tests.engine.server.pages.browser import Page
 from tests.engine.server.pages.conftest import Open
 
 
@@ -49,6 +51,36 @@ def test_a_graph_is_shown_with_its_nodes_and_those_inside(browse: Open) -> None:
     assert "Those of essay/draft" in shown.text
     assert "member.jinja" in shown.text
     assert "router.jinja" not in shown.text
+
+
+def test_a_large_graph_is_shown_in_pages(browse: Open) -> None:
+    nodes: dict[str, Node] = {f"n{number}": Member() for number in range(103)}
+    nodes["n1"] = Router(routes={"n2": "", "n3": ""}, select="many")
+    browser = browse(Graph(name="wide", model="echo", nodes=nodes, output="n102"))
+    page = browser.open("/graph?graph=wide")
+    assert len(rows_of(page)) == 100
+    assert "And 1 more: teamgraph check prints all" in " ".join(page.text.split())
+    form = page.form("/graph")
+    assert {"assume:n0", "assume:n99"} <= {*form.fields} <= {*form.fields} - {"assume:n100"}
+    page = browser.send(form, message="hi", **{"assume:n1": ["n2", "n3"], "assume:n5": "five"})
+    assert len(page.all("h3")) == 100
+    (more,) = [each for each in page.links if "offset=100" in each]
+    second = browser.open(more)
+    assert [each.text for each in second.all("h3")] == ["n100", "n101", "n102"]
+    assert rows_of(second) == ["n100", "n101", "n102"]
+    chosen = [each.text for each in second.all("option") if "selected" in each.attributes]
+    assert chosen == ["n2", "n3"]
+    form = second.form("/graph")
+    assert (form.fields["assume:n5"], form.fields["offset"]) == ("five", "100")
+    (back,) = [each for each in second.links if "Nodes before" in each or "assume" in each]
+    assert "offset" not in back
+    first = browser.open(back)
+    assert first.all("h3")[0].text == "n0"
+
+
+def rows_of(page: Page) -> list[str]:
+    """The nodes in the table of a graph."""
+    return [each.text for each in page.all("th") if each.attributes["scope"] == "row"]
 
 
 def test_prompts_are_rendered_for_a_message_a_route_and_a_session(browse: Open) -> None:
