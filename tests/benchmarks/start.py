@@ -65,10 +65,12 @@ def rows(*, short: bool) -> Iterator[Row]:
 def _used(code: str) -> tuple[float, float]:
     """CPU seconds of a process, and its memory in MB."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    # Not `ru_maxrss`, which is never less than that of the process which was forked.
     timed = f"""{code}
-import resource, sys, time
-size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(time.process_time(), size, file=sys.stderr)"""
+import re, sys, time
+used = time.process_time()
+(kilobytes,) = re.findall("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+print(used, int(kilobytes) / 1024, file=sys.stderr)"""
     done = subprocess.run(
         [sys.executable, "-c", timed], capture_output=True, text=True, check=True, env=environment
     )

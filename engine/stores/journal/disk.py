@@ -252,7 +252,7 @@ def check_locks(disk: Disk, path: Path) -> None:
         )
 
 
-_CHUNK = 1 << 20
+_FIRST_CHUNK, _CHUNK = 1 << 16, 1 << 20
 _STALE = 3600  # seconds
 _TRIES = 8
 _FIRST_PAUSE, _LONGEST_PAUSE, _LOCK_TIMEOUT = 0.000_05, 0.005, 60  # seconds
@@ -368,12 +368,17 @@ def opened(disk: Disk, path: Named, flags: int = os.O_RDONLY) -> Generator[int]:
 
 
 def chunks(disk: Disk, file: int, offset: int = 0) -> Iterator[bytes]:
-    """The contents of a file from `offset` on, in chunks of 1 MB."""
-    while data := disk.read(file, _CHUNK, offset):
+    """The contents of a file from `offset` on: 64 kB, then in chunks of 1 MB.
+
+    Most files are small, and the memory for a long read costs more than reading one of them.
+    """
+    length = _FIRST_CHUNK
+    while data := disk.read(file, length, offset):
         offset += len(data)
         yield data
-        if len(data) < _CHUNK:  # the file ends here
+        if len(data) < length:  # the file ends here
             break
+        length = _CHUNK
 
 
 def read_whole(disk: Disk, path: Named) -> bytes:

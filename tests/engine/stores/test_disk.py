@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.stores.journal.disk import DISK, append_or_undo, replace_file, store_error
+from teamgraph.engine.stores.journal.disk import (
+    DISK,
+    append_or_undo,
+    contains,
+    read_whole,
+    replace_file,
+    store_error,
+)
 from teamgraph.engine.stores.journal.journal_file import JournalFile, JournalSettings
 from teamgraph.engine.stores.journal.line import Operation
 from teamgraph.engine.stores.tinydb.directory import SessionDirectory
@@ -96,3 +103,12 @@ def test_a_prompt_that_does_not_fit_raises_and_can_be_stored_later(tmp_path: Pat
 def test_a_failure_names_the_path_and_the_way_on(number: int, way: str) -> None:
     error = store_error(OSError(number, os.strerror(number)), Path("place"))
     assert str(error).startswith(f"place: {os.strerror(number).lower()}; {way}")
+
+
+@pytest.mark.parametrize("length", [0, 1, 1 << 16, (1 << 16) + 3, (1 << 16) + (1 << 20) + 3])
+def test_a_file_is_read_whole_in_as_many_parts_as_it_needs(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "file"
+    data = (bytes(max(0, length - 6)) + b"needle")[:length]  # it lies across two parts
+    path.write_bytes(data)
+    assert read_whole(DISK, path) == data
+    assert contains(DISK, path, b"needle") == (length > 1)
