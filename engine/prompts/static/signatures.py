@@ -32,7 +32,6 @@ from .types import (
     LISTED,
     LOOPED,
     MOMENTS,
-    NO_ELSE,
     NONE,
     NUMBER,
     NUMERIC,
@@ -441,8 +440,8 @@ def _streamed(base: StaticType) -> StaticType:
 
 
 def _reversed(base: StaticType) -> StaticType:
-    present = [each for each in members(base) if each != NO_ELSE]
-    return union(*(each if each in (TEXT, USER_TEXT) else _streamed(each) for each in present))
+    found = (each if each in (TEXT, USER_TEXT) else _streamed(each) for each in members(base))
+    return union(*found)
 
 
 def _paired(base: StaticType) -> StaticType:

@@ -874,11 +874,11 @@ def _made(
         found = TEXT
     elif categories <= _NUMBERS:
         found = INTEGER if operator != "/" and NUMBER not in (left, right) else NUMBER
-    elif operator == "+" and isinstance(left, ListType) and isinstance(right, ListType):
-        least = left.min_items + right.min_items
-        found = limited(ListType(union(left.item, right.item), min_items=least))
     elif operator == "+" and isinstance(left, TupleType) and isinstance(right, TupleType):
-        found = limited(TupleType((*left.parts, *right.parts)))
+        found = limited(TupleType((*left.parts, *right.parts), is_list=left.is_list))
+    elif operator == "+" and categories == {"list"}:
+        least = min_length(left) + min_length(right)
+        found = limited(ListType(union(item_type(left), item_type(right)), min_items=least))
     elif operator == "*" and categories & _LISTS and "any" not in categories:
         found = ListType(item_type(left if categories_of(left) & _LISTS else right))
     elif all((operator, *pair) in _OF_MOMENTS for pair in pairs):
