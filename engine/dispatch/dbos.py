@@ -200,7 +200,7 @@ class DBOSDispatcher:
                 "workflow_name": WORKFLOW,
                 "queue_name": queue_of(row.bundle),
                 "queue_partition_key": row.partition,
-                "workflow_id": workflow_id(row.partition, row.run, row.number),
+                "workflow_id": workflow_id(row.id, row.partition, row.run, row.number),
             },
             row.id,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -35,6 +36,7 @@ SUSPECT = 2
 PARDONS = 10
 """Ends of workers without a turn that count for it, at most: two such turns may speak for each."""
 _PURGE = 60.0
+_MOST_DROPPED = 1000
 _WORKING, _RESCUE = 0x776F726B, 0x72657363  # "work", "resc": namespaces of advisory locks
 Log = Callable[[str, Mapping[str, object]], None]
 
@@ -207,13 +209,19 @@ class Membership:
         return [(each.workflow_id, each.queue_name or "") for each in pending]
 
     async def _drop_old(self) -> None:
-        """Delete turns that ended long ago, with their events."""
-        old = await self._table.old(self._keep)
-        if old:
-            await call_in_thread(
-                partial(self._client.delete_workflows, [workflow for _, workflow in old])
-            )
-            await self._table.drop(turn for turn, _ in old)
+        """Delete turns that ended long ago, with their events, and what the queue knows of any."""
+        await self._table.drop_old(self._keep)
+        before = datetime.now(UTC) - timedelta(seconds=self._keep)
+        list_ended = partial(
+            self._client.list_workflows,
+            completed_before=before.isoformat(),
+            limit=_MOST_DROPPED,
+            load_input=False,
+            load_output=False,
+        )
+        ended = [each.workflow_id for each in await call_in_thread(list_ended)]
+        if ended:
+            await call_in_thread(partial(self._client.delete_workflows, ended))
 
     async def _try_lock(self, namespace: int, worker: str) -> bool:
         return await self._ask("SELECT pg_try_advisory_lock(%s, hashtext(%s))", namespace, worker)

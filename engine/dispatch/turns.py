@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Any, TypeVar, cast
@@ -420,25 +420,19 @@ class TurnTable:
                     "UPDATE {s}.turns AS t SET bundle = %s WHERE t.state = 'queued' "
                     "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
                     "AND t.created < now() - interval '1 second' "
-                    "RETURNING encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
+                    "RETURNING t.id, encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
                 ),
                 [bundle, bundle, [*graphs]],
             )
             yield [workflow_id(*row) for row in rows]
 
-    async def old(self, seconds: float) -> list[tuple[int, str]]:
-        """Turns that ended so many seconds ago, at most 500; dead letters are not among them."""
-        rows = await self._query(
-            "SELECT id, encode(session, 'hex'), encode(run, 'hex'), number FROM {s}.turns "
-            "WHERE ended < now() - %s * interval '1 second' AND state <> 'dead' "
-            "ORDER BY ended LIMIT 500",
+    async def drop_old(self, seconds: float) -> None:
+        """Delete turns that ended so many seconds ago, with their events; dead letters stay."""
+        await self._query(
+            "DELETE FROM {s}.turns WHERE ended < now() - %s * interval '1 second' "
+            "AND state <> 'dead'",
             [seconds],
         )
-        return [(row[0], workflow_id(*row[1:4])) for row in rows]
-
-    async def drop(self, turns: Iterable[int]) -> None:
-        """Delete rows and their events."""
-        await self._query("DELETE FROM {s}.turns WHERE id = ANY (%s)", [[*turns]])
 
     async def depths(self) -> list[Depth]:
         """How many turns wait, run or are dead, for each bundle that has any or a live worker."""
@@ -488,9 +482,12 @@ def sql(query: str) -> bytes:
     return query.replace("{s}", SCHEMA).encode()
 
 
-def workflow_id(session: str, run: str, number: int) -> str:
-    """The id of a submission in the queue: the run, as a digest with its session, and number."""
-    return f"{sha256(f'{session}{run}'.encode()).hexdigest()[:32]}-{number}"
+def workflow_id(turn: int, session: str, run: str, number: int) -> str:
+    """The id of a submission in the queue: the run, as a digest with its session, and number.
+
+    The digest has the number of the row too: a run of that id may have been deleted before.
+    """
+    return f"{sha256(f'{turn} {session}{run}'.encode()).hexdigest()[:32]}-{number}"
 
 
 def dump_submission(turn: Submission) -> bytes:
@@ -537,7 +534,7 @@ def _turn(row: Sequence[Any]) -> SubmittedTurn:
     error, submission = row[-2:]
     return SubmittedTurn(
         number,
-        workflow_id(*run),
+        workflow_id(number, *run),
         graph,
         bundle,
         state,

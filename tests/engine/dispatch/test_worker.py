@@ -251,13 +251,13 @@ def test_the_turns_of_a_worker_that_died_or_hangs_are_rescued_and_those_of_other
         table = await table_of(dsn)
         told, model = Told(), Gate()
         async with submitting(dsn) as dispatcher, working(dsn, model, told, steps()) as worker:
-            for name in ("dead", "hung", "live"):
-                row = structs.replace(worker.row, id=name, owner=uuid4())
-                await table.register(row, {})
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
                 for name in ("hung", "live"):
                     lock = b"SELECT pg_advisory_lock(%s, hashtext(%s))"
                     await other.execute(lock, [0x776F726B, name])
+                for name in ("dead", "hung", "live"):
+                    row = structs.replace(worker.row, id=name, owner=uuid4())
+                    await table.register(row, {})
                 silent = b"UPDATE teamgraph_turns.workers SET seen = now() - interval '1 minute'"
                 await other.execute(silent + b" WHERE id = 'hung'")
                 await told.until("rescued", 2)
@@ -438,6 +438,8 @@ def test_a_deleted_session_takes_what_was_submitted_with_it(dsn: str) -> None:
             await session.adelete()
             with pytest.raises(NotFound):
                 await dispatcher.find(run)
+            again = await dispatcher.submit(turn("d1", session_id="d", user_id="ann"))
+            assert (await dispatcher.result(again)).status == "done"
 
     asyncio.run(deleted())
 
@@ -448,11 +450,18 @@ def test_events_of_turns_that_ended_long_ago_are_dropped(dsn: str) -> None:
             async with working(dsn, Gate(), Told(), duo()):
                 run = await dispatcher.submit(turn("old"))
                 await dispatcher.result(run)
+                gone = turn("gone", session_id="g", user_id="ann")
+                await dispatcher.result(await dispatcher.submit(gone))
+                runner = Runner(duo(), store=dispatcher.store, model=Gate())
+                await runner.session("g", user_id="ann").adelete()
             async with working(dsn, Gate(), Told(), duo(), keep=0.001):
                 again = await dispatcher.submit(turn("new"))
                 await dispatcher.result(again)
             with pytest.raises(NotFound, match="its events are dropped"):
                 await dispatcher.find(run)
+            with psycopg.connect(dsn) as connection:
+                ended = "SELECT count(*) FROM teamgraph_dbos.workflow_status"
+                assert connection.execute(ended).fetchone() == (1,)  # of the new one
 
     asyncio.run(dropped())
 
