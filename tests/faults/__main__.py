@@ -51,7 +51,7 @@ FAULTS = {
         "the same, each file closed after use", "crowd.crowd", 620, 62, "stores.evicting"
     ),
     "reopened": Fault(
-        "kill -9, each file closed after use", "kills.kills", 500, 20, "stores.evicting"
+        "kill -9, each file closed after use", "kills.kills", 200, 20, "stores.evicting"
     ),
     "saved": Fault("power losses, each index saved", "power.power", 1_000, 60, "stores.evicting"),
     "nonces": Fault("500 sessions, 30 % model faults", "nonces.nonces", 5_000, 200),
@@ -66,7 +66,7 @@ FAULTS = {
     "replies": Fault("a provider replies with nonsense", "replies.replies", 2_000, 30),
     "steady": Fault("calls, threads and streams", "steady.steady", 2_000, 20),
     "imports": Fault("an import is killed at every change", "imports.imports", 1000, 24),
-    "copies": Fault("a copy of sessions is stopped", "copies.copies", 500, 20),
+    "copies": Fault("a copy of sessions is stopped", "copies.copies", 150, 20),
     "mcp": Fault("an MCP server is killed during calls", "mcp.mcp", 500, 40),
     "server": Fault("the server is killed amid streams", "server.server", 500, 20),
     "idle": Fault("connections that send nothing", "idle.idle", 1_000, 50),
