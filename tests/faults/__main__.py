@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -53,7 +55,7 @@ FAULTS = {
         "the same, each file closed after use", "crowd.crowd", 620, 62, "stores.evicting"
     ),
     "reopened": FaultCheck(
-        "kill -9, each file closed after use", "kills.kills", 500, 20, "stores.evicting"
+        "kill -9, each file closed after use", "kills.kills", 200, 20, "stores.evicting"
     ),
     "saved": FaultCheck(
         "power losses, each index saved", "power.power", 1_000, 60, "stores.evicting"
@@ -72,7 +74,7 @@ FAULTS = {
     "replies": FaultCheck("a provider replies with nonsense", "replies.replies", 2_000, 30),
     "steady": FaultCheck("calls, threads and streams", "steady.steady", 2_000, 20),
     "imports": FaultCheck("an import is killed at every change", "imports.imports", 1000, 24),
-    "copies": FaultCheck("a copy of sessions is stopped", "copies.copies", 500, 20),
+    "copies": FaultCheck("a copy of sessions is stopped", "copies.copies", 150, 20),
     "mcp": FaultCheck("an MCP server is killed during calls", "mcp.mcp", 500, 40),
     "server": FaultCheck("the server is killed amid streams", "server.server", 500, 20),
     "idle": FaultCheck("connections that send nothing", "idle.idle", 1_000, 50),
@@ -124,21 +126,44 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--short", action="store_true", help="a few trials of each, seed 1")
     parser.add_argument("--trials", type=int, help="trials of each, where they are random")
     parser.add_argument("--seed", type=int, help="where the random choices begin")
+    parser.add_argument("--jobs", type=int, default=2, help="how many side by side (2)")
     given = parser.parse_args(arguments)
     if MEMORY.is_dir():
         tempfile.tempdir = str(MEMORY)
     seed = given.seed if given.seed is not None else 1 if given.short else random.randrange(10**6)
     print(f"seed {seed}")
-    rows: list[bool] = []
-    for name in given.names or [each for each in NAMES if each not in DATABASE]:
-        if name == "mutants":
-            rows += _on_mutants(given, seed)
-        elif name == "postgres":
-            rows += _on_postgres(given, seed)
-        else:
-            rows.append(_run(FAULTS[name], given, seed))
+    names = given.names or [each for each in NAMES if each not in DATABASE]
+    if len(names) > 1 and given.jobs > 1:
+        rows = _side_by_side(names, given, seed)
+    else:
+        rows = [row for name in names for row in _rows(name, given, seed)]
     print("all is as it must be" if all(rows) else "NOT AS IT MUST BE")
     return not all(rows)
+
+
+def _side_by_side(names: Sequence[str], given: argparse.Namespace, seed: int) -> list[bool]:
+    """Each in a process of its own, some at the same time; their rows as they come."""
+    more = ["--short"] * given.short
+    more += ["--trials", str(given.trials)] if given.trials else []
+
+    def one(name: str) -> bool:
+        command = [sys.executable, "-m", __package__, name, "--seed", str(seed), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        _, *rows = done.stdout.splitlines()[:-1] or [""]
+        print("\n".join([*rows, *done.stderr.splitlines()]), flush=True)
+        return done.returncode == 0
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        return [*pool.map(one, names)]
+
+
+def _rows(name: str, given: argparse.Namespace, seed: int) -> list[bool]:
+    """The rows of one name; whether each is as it must be."""
+    if name == "mutants":
+        return _on_mutants(given, seed)
+    if name == "postgres":
+        return _on_postgres(given, seed)
+    return [_run(FAULTS[name], given, seed)]
 
 
 def _on_mutants(given: argparse.Namespace, seed: int) -> list[bool]:
