@@ -57,6 +57,10 @@ class BlockedLoopWarning(UserWarning):
     """Warns that a synchronous method blocks the event loop that it is called in."""
 
 
+Reader: TypeAlias = Literal["python", "terminal", "http"]
+"""Where somebody reads an error."""
+
+
 class Advice(NamedTuple):
     """How to go on after an error, for who reads it in Python, at a terminal, or over HTTP."""
 
@@ -69,18 +73,19 @@ class TeamgraphError(Exception):
     """Base class of all errors that teamgraph raises on purpose.
 
     The text says how to go on; where that depends on where it is read, it is said for Python.
+    `fact` is the text without such `advice`, which is None where there is none.
     """
 
     def __init__(self, text: str = "", *, advice: Advice | None = None) -> None:
         super().__init__(text if advice is None else f"{text}; {advice.python}")
-        self._fact = text
-        self._advice = advice
+        self.fact = text
+        self.advice = advice
 
-    def text_for(self, reader: Literal["terminal", "http"]) -> str:
-        """The text for who reads it at a terminal, or over HTTP."""
-        if self._advice is None:
+    def text_for(self, reader: Literal["python", "terminal", "http"]) -> str:
+        """The text for who reads it in Python, at a terminal, or over HTTP."""
+        if self.advice is None:
             return str(self)
-        return f"{self._fact}; {getattr(self._advice, reader)}"
+        return f"{self.fact}; {getattr(self.advice, reader)}"
 
 
 class Problem(Struct, frozen=True):

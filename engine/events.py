@@ -15,7 +15,7 @@ from typing import Concatenate, Literal, ParamSpec, TypeAlias, cast
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from .errors import TeamgraphError
+from .errors import Reader, TeamgraphError
 from .messages import JSON, Message, Part, ToolCall, Usage, as_plain
 from .node_path import NodePath
 from .records import JSON_VERSION, Question, Record, Run
@@ -34,11 +34,14 @@ class _RunEvent(_Timed, frozen=True):
     node: str | None
     attempt: int
 
-    def to_json(self) -> dict[str, JSON]:
-        """The event as JSON: `version` (1), its name as `event`, and its fields."""
+    def to_json(self, *, reader: Reader = "python") -> dict[str, JSON]:
+        """The event as JSON: `version` (1), its name as `event`, and its fields.
+
+        An error says how to go on for where `reader` reads it.
+        """
         form: dict[str, JSON] = {"version": JSON_VERSION, "event": event_name(type(self))}
         for name in self.__struct_fields__:
-            form[name] = _to_json(getattr(self, name))
+            form[name] = _to_json(getattr(self, name), reader)
         return form
 
 
@@ -234,15 +237,15 @@ def event_name(event: type[Struct]) -> str:
     return re.sub("(?<!^)(?=[A-Z])", "_", event.__name__).lower()
 
 
-def _to_json(value: object) -> JSON:
+def _to_json(value: object, reader: Reader) -> JSON:
     """The value of a field as JSON."""
     match value:
         case Run() | Record():
             return value.to_json()
         case TeamgraphError():
-            return {"type": type(value).__name__, "message": str(value)}
+            return {"type": type(value).__name__, "message": value.text_for(reader)}
         case tuple():
-            return [_to_json(item) for item in cast("tuple[object, ...]", value)]
+            return [_to_json(item, reader) for item in cast("tuple[object, ...]", value)]
         case Message():
             return value.to_json()
         case _:

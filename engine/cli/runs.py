@@ -691,11 +691,12 @@ class _ResumeResult:
             "user_id": run.user_id,
             "status": run.status,
             "answer": run.answer,
-            "error": None if error is None else str(error),
+            "error": None if error is None else error.text_for("terminal"),
         }
 
     def row(self) -> Sequence[str]:
-        result = self.run.answer or "" if self.error is None else str(self.error)
+        error = self.error
+        result = self.run.answer or "" if error is None else error.text_for("terminal")
         if self.run.questions:
             result = f"waits for {', '.join(each.path for each in self.run.questions)}"
         return (self.run.run_id, self.run.session_id, self.run.status, one_line(result))

@@ -16,7 +16,7 @@ from .output import Style, print_note, reason
 
 def json_line(event: Event) -> str:
     """An event as one line of JSON, without control characters."""
-    return escape_json(json.dumps(event.to_json(), ensure_ascii=False)) + "\n"
+    return escape_json(json.dumps(event.to_json(reader="terminal"), ensure_ascii=False)) + "\n"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 from msgspec.structs import replace
 
-from ..errors import RunError, TeamgraphError
+from ..errors import Advice, RunError, TeamgraphError
 from ..events import (
     Event,
     ModelAnswered,
@@ -81,8 +81,19 @@ def end_event(run: Run, number: int, error: TeamgraphError | None = None) -> Eve
 def never_begun(turn: Submission, error: TeamgraphError | None = None) -> Run:
     """The run of a submission that never began: cancelled in the queue, or `error`."""
     status: RunStatus = "cancelled" if error is None else "failed"
-    told = str(error) if error is not None else None
+    told = error.fact if error is not None else None
     return Run(turn.key, Turn(turn.run_id, turn.message, turn.graph, status, error=told))
+
+
+def error_document(error: TeamgraphError) -> Document:
+    """An error as a row has it: what it says, and for each reader how to go on."""
+    advice = None if error.advice is None else [*error.advice]
+    return {"type": type(error).__name__, "message": error.fact, "advice": advice}
+
+
+def advice_in(document: Document) -> Advice | None:
+    """The advice of an error in a row."""
+    return Advice(*document["advice"]) if document["advice"] else None
 
 
 def _encode(event: Event) -> Document:
@@ -94,7 +105,7 @@ def _encode(event: Event) -> Document:
         if isinstance(value, Record):
             value = as_plain(replace(value, exchanges=(), quotes=(), questions=()))
         elif isinstance(value, TeamgraphError):
-            value = str(value)
+            value = error_document(value)
         document[name] = as_plain(value)
     return document
 
@@ -112,7 +123,8 @@ def _decode(document: Document, number: int, run: Run | None) -> Event:
     elif kind in _LAST:
         fields["run"] = run
         if kind is RunFailed:
-            fields["error"] = RunError(fields["error"], run=run)
+            error = fields["error"]
+            fields["error"] = RunError(error["message"], run=run, advice=advice_in(error))
         elif kind is RunWaiting:
             fields["questions"] = run.questions if run is not None else ()
     return kind(**fields)

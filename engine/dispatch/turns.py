@@ -21,7 +21,7 @@ from ..run.resume import RunReference
 from ..stores.journal.line import dump_json, parse_document, parse_json
 from ..stores.postgres.connections import Connections, rows_of
 from ..stores.postgres.rows import digest, session_digest, user_digest
-from .event_rows import dump_events
+from .event_rows import advice_in, dump_events, error_document
 from .protocol import OPEN, Submission
 from .schema import SCHEMA, migrate_turns
 
@@ -226,7 +226,7 @@ class TurnTable:
         """A turn has ended; false if it is another execution's by now."""
         told = None
         if error is not None:
-            told = dump_json({"type": type(error).__name__, "message": str(error)})
+            told = dump_json(error_document(error))
         rows = await self._query(
             "SELECT {s}.end_turn(%s, %s, %s, %s, %s)", [turn, execution, state, outcome, told]
         )
@@ -556,7 +556,8 @@ def _error(data: bytes | None) -> TeamgraphError | None:
     if data is None:
         return None
     document = parse_document(bytes(data))
-    return _ERRORS.get(document["type"], RunError)(document["message"])
+    kind = _ERRORS.get(document["type"], RunError)
+    return kind(document["message"], advice=advice_in(document))
 
 
 def _submission(data: bytes) -> Submission | None:

@@ -137,6 +137,10 @@ def _also_one(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [*many["items"]["anyOf"], many]
 
 
+_FORM = frozenset(("structured", "response_format"))
+"""Keys of a model that say in which form an answer is asked for, each in place of the other."""
+
+
 class ModelSpec(Declared):
     """A model with its parameters; docs/writing-graphs.md lists those beside the ones here."""
 
@@ -213,6 +217,9 @@ class ModelSpec(Declared):
 
     def _provider_problems(self) -> Iterator[Problem]:
         """What a graph may not set: see `engine.models.endpoints`."""
+        if self.structured != "auto" and "response_format" in self.model_fields_set:
+            text = "structured is of no use beside response_format, which is sent as it is; remove "
+            yield Problem("G007", f"{text}one of the two", path=("structured",), on_key=True)
         known = [*type(self).model_fields]
         for name in self.model_extra or {}:
             found = parameter_problem(name, known)
@@ -251,6 +258,7 @@ class ModelSpec(Declared):
         """
         own = other if isinstance(other, ModelSpec) else ModelSpec(id=other)
         kept = self.model_fields_set - {"id", "fallback"} - own.model_fields_set
+        kept -= _FORM if own.model_fields_set & _FORM else set()
         is_same = provider_of(self.id) == provider_of(own.id)
         if not is_same or "api_base" in own.model_fields_set:
             kept -= {"api_base", "api_key_env"}

@@ -361,13 +361,17 @@ def apply_rules(
 def _formless(
     nodes: Mapping[str, Node], templates: Sequence[tuple[str, str]], prompts: Prompts
 ) -> Iterator[Problem]:
-    """Nodes whose answer a program reads, and none of whose templates says in which form."""
+    """Nodes whose answer a program reads, and none of whose templates says in which form.
+
+    A template says it if it, or one that it includes, prints the form; or by a block `form` with
+    words of its own.
+    """
     says: dict[str, bool] = {}
     for _, name in templates:
         if name not in says:
-            reads = (read.path for read in prompts.reads(name))
-            has_form = any(path.startswith("node.form") for path in reads)
-            says[name] = has_form or prompts.fills_block(name, "form")
+            says[name] = _prints_form(prompts, name) or prompts.fills_block(
+                name, "form", beside=FORM
+            )
     said: dict[str, bool] = {}
     for node_id, name in templates:
         if name not in FEEDBACK:
@@ -375,10 +379,21 @@ def _formless(
     for node_id, is_said in said.items():
         if not is_said and asks_in_form(nodes[node_id]):
             text = f"node {node_id!r}: a program reads the answer, and the template does not say "
-            text += f'in which form; end it with {{% include "{FORM}" %}}, in the system message '
+            text += "in which form; "
+            if not _prints_form(prompts, FORM):
+                text += f"write {{{{ node.form.text }}}} into your {FORM}, and "
+            text += f'end it with {{% include "{FORM}" %}}, in the system message '
             text += "if it has one, or say it in a block `form`"
             path = ("nodes", node_id, template_field(nodes[node_id]))
             yield Problem("G114", text, "warning", path=path)
+
+
+def _prints_form(prompts: Prompts, name: str) -> bool:
+    """Whether a template, or one that it includes, reads the words of the form."""
+    return any(read.path.startswith(_FORM_IN_WORDS) for read in prompts.reads(name))
+
+
+_FORM_IN_WORDS = ("node.form.text", "node.form.labels")
 
 
 def _type_problems(types: TemplateTypes) -> tuple[list[Problem], tuple[Problem, ...]]:

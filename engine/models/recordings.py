@@ -33,7 +33,7 @@ from .registry import AnyModel
 VERSION = 1
 ModelOrigin: TypeAlias = Literal["graph", "default", "override"]
 """Who named the model: the graph, nobody, or the caller, for all nodes."""
-_ADDRESSES = frozenset(("api_base", "api_key_env"))
+_ADDRESSES = frozenset(("api_base", "api_key_env", "api_key"))
 _WORD = re.compile(r"\s+|\S+\s*")
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
 _MAX_LINES = 60

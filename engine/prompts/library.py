@@ -119,12 +119,12 @@ class Prompts:
                 list(self._read(found).found.values()) if isinstance(found, ParsedTemplate) else []
             )
 
-    def fills_block(self, name: str, block: str) -> bool:
-        """Whether a valid template has this block, with more than white space in it."""
+    def fills_block(self, name: str, block: str, *, beside: str) -> bool:
+        """Whether a valid template has this block, with more in it than the template `beside`."""
         with _LOCK:
             found = cast("ParsedTemplate", self._find(name))
             overrides = InheritanceChain(found, self._find).overrides.get(block, ())
-            return any(not is_blank(one.block) for one in overrides[:1])
+            return any(not is_blank(one.block, beside) for one in overrides[:1])
 
     def type_problems(self, name: str, given: Mapping[str, object]) -> list[Problem]:
         """Type errors, and notes, of a valid template for variables of these types.

@@ -387,15 +387,13 @@ def _walked(tree: nodes.Template) -> Iterator[nodes.Node]:
         todo += reversed([*node.iter_child_nodes()])
 
 
-def is_blank(block: nodes.Block) -> bool:
-    """Whether there is nothing but white space in a block."""
+def is_blank(block: nodes.Block, beside: str) -> bool:
+    """Whether a block prints nothing but white space, and the template `beside` if it has that."""
+    texts = [part for each in block.find_all(nodes.Output) for part in each.nodes]
+    included = [literal_names(each.template) or () for each in block.find_all(nodes.Include)]
     return all(
-        isinstance(each, nodes.Output)
-        and all(
-            isinstance(part, nodes.TemplateData) and not part.data.strip() for part in each.nodes
-        )
-        for each in block.body
-    )
+        isinstance(text, nodes.TemplateData) and not text.data.strip() for text in texts
+    ) and all([name.value for name in names] == [beside] for names in included)
 
 
 def empty_tree() -> nodes.Template:

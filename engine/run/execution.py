@@ -291,7 +291,7 @@ class RunExecution(Struct):
             await self._end_cancelled(error)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the last event says so
             failure = error if isinstance(error, RunError) else _as_run_error(error)
-            failure.run = await self._stop("failed", error=str(failure))
+            failure.run = await self._stop("failed", error=failure.fact)
             emit(RunFailed, None, 0, failure.run, failure)
             raise failure from failure.__cause__
         except BaseException:  # the event loop was dropped, or the process is to end

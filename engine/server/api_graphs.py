@@ -33,7 +33,9 @@ class RenderBody(Body):
     user_id: str | None = Field(
         None, min_length=1, description="The user; ignored where the login says it."
     )
-    session_id: str | None = Field(None, description="Render the next turn of this session.")
+    session_id: str | None = Field(
+        None, min_length=1, description="Render the next turn of this session."
+    )
     assume: Mapping[str, JSON] | None = Field(None, description="Outputs of nodes, by id.")
     state: Mapping[str, JSON] | None = Field(None, description="Keys of `session.state` to set.")
 
@@ -44,8 +46,10 @@ class PromptQuery(Body):
     user_id: str | None = Field(
         None, min_length=1, description="The user; ignored where the login says it."
     )
-    run_id: str | None = Field(None, description="A run that used it; needed with a login.")
-    session_id: str | None = Field(None, description="The session of the run.")
+    run_id: str | None = Field(
+        None, min_length=1, description="A run that used it; needed with a login."
+    )
+    session_id: str | None = Field(None, min_length=1, description="The session of the run.")
     against: str | None = Field(None, description="The hash of another prompt to compare with.")
 
 

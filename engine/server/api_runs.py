@@ -306,7 +306,8 @@ async def frames(live: LiveRun, after: EventPosition | None = None) -> AsyncGene
         async with aclosing(live.read(after)) as events:
             async for each in events:
                 event = each.event
-                yield event_frame(event_name(type(event)), event.to_json(), str(each.position))
+                form = event.to_json(reader="http")
+                yield event_frame(event_name(type(event)), form, str(each.position))
         if live.error is not None and live.status == "running":
             yield event_frame("error", as_json(info_of(live.error)))
     except TeamgraphError as error:

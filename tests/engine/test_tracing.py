@@ -583,7 +583,9 @@ def test_a_server_continues_the_trace_of_a_request_unless_the_app_around_it_does
         client = TestClient(around if is_instrumented else app, headers=headers)
         for _ in range(2):
             assert client.post("/api/runs", json={"message": "hi"}).json()["answer"] == "yes"
-    for run in [span for span in traced.spans if span.name == "invoke_workflow alone"]:
+    runs = [span for span in traced.spans if span.name == "invoke_workflow alone"]
+    assert len(runs) == 2
+    for run in runs:
         if parent == "the app around":
             parents = [span.context.span_id for span in traced.spans if span.name == parent]
             assert run.parent is not None

@@ -15,7 +15,7 @@ from .__main__ import DATABASE, NAMES
 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each not in DATABASE])
-def test_no_fault_costs_anything_and_every_broken_store_is_found_out(name: str) -> None:
+def test_no_fault_costs_anything_and_broken_stores_are_found_out(name: str) -> None:
     # A child that is killed leaves half a file of coverage behind.
     environment = {key: text for key, text in os.environ.items() if "COVERAGE" not in key}
     done = subprocess.run(

@@ -74,6 +74,8 @@ def routed(answer: Any, *, targets: tuple[str, ...] = ("billing", "sales"), **op
         '```json\n{"choice": "Billing"}\n```',
         '{"choices": ["billing"]}',
         '["billing"]',
+        "1. billing",
+        "This is about billing, I think.",
     ],
 )
 def test_a_label_is_read_however_it_is_written(answer: str) -> None:
@@ -111,6 +113,8 @@ def test_labels_that_differ_in_case_only_are_told_apart() -> None:
         ('{"choice": null}', "'None' is not a label"),
         ('{"choices": []}', "it names no label"),
         ('{"choices": ["billing", "sales"]}', "it names several labels, not one"),
+        ("It is billing or sales.", "'It is billing or sales.' is not a label"),
+        ("billing, sales", "it names several labels, not one"),
         ("x" * 90, "..."),
     ],
 )
@@ -152,6 +156,20 @@ def test_several_labels_run_in_declared_order() -> None:
     assert run.records["router"].choices == ("billing", "sales")
     assert {run.records[label].status for label in ("billing", "sales")} == {"done"}
     assert run.answer == "from bill"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "sales, billing",
+        "billing\nsales",
+        "1. Billing\n2) sales",
+        "- sales\n* billing",
+        "sales and billing",
+    ],
+)
+def test_several_labels_are_read_however_they_are_written(answer: str) -> None:
+    assert routed(Reply(answer), select="many").records["router"].choices == ("billing", "sales")
 
 
 def test_none_is_a_choice_only_where_that_is_allowed() -> None:

@@ -112,7 +112,7 @@ async def show_graph(request: Request) -> Response:
         try:
             rendered = await _rendered(runner, query, user_id, chosen, paths)
         except TeamgraphError as raised:
-            error = str(raised)
+            error = raised.text_for("http")
     if (drawing := server.drawings.get(graph.name)) is None:
         drawing = server.drawings[graph.name] = graph_svg(graph)
     menus = list(_menus(graph, chosen, "", paths))

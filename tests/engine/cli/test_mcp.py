@@ -20,6 +20,26 @@ def test_locked_tools_are_listed_without_a_server(project: Project) -> None:
     assert json.loads(project.teamgraph("mcp", "list", "desk.yaml", "--json").stdout) == LOCKED
 
 
+@pytest.mark.parametrize("way", ["nothing", "option", "settings", "case file"])
+def test_whoever_allows_a_server_lets_the_graph_through(project: Project, way: str) -> None:
+    project.write("mcp_lock.json", json.dumps({"version": 1, "servers": LOCKED}))
+    server = "mcp: {files: {command: no-such-program}}"
+    node = "nodes:\n  a: {tools: [files.read]}\n"
+    project.write("files.yaml", f"name: files\nmodel: echo\n{server}\n{node}")
+    allow = "allow_mcp: [files]\n" if way == "case file" else ""
+    cases = f"graph: files.yaml\n{allow}cases: {{c: {{input: hi}}}}\n"
+    project.write("files.prompts.yaml", cases)
+    if way == "settings":
+        project.write("pyproject.toml", '[tool.teamgraph]\nallow_mcp = ["files"]\n')
+    option = ("--allow-mcp", "files") if way == "option" else ()
+    graph = [("check", "files.yaml"), ("render", "files.yaml", "hi"), ("run", "files.yaml", "hi")]
+    done = [project.teamgraph(*words, *option) for words in graph]
+    assert {each.exit_code == 0 for each in done} == {way in ("option", "settings")}
+    assert all(("is not allowed here" in each.output) == (each.exit_code != 0) for each in done)
+    case = project.teamgraph("prompts", "update", "files.prompts.yaml")
+    assert (case.exit_code == 0) == (way in ("settings", "case file")), case.output
+
+
 @pytest.mark.parametrize(
     ("mcp", "says"),
     [

@@ -247,12 +247,13 @@ def test_a_run_that_is_under_way_is_left_to_whoever_makes_it(project: Project) -
     write(project)
     store = under_way(project, SessionKey(None, "s"))
     words = ("runs", "resume", "--all", "--graph", "two.yaml", "--busy", "reject", "--json")
-    done = project.teamgraph(*words)
+    done, rows = project.teamgraph(*words), project.teamgraph(*words[:-1])
     asyncio.run(store.close())
     assert done.exit_code == 0, done.stderr
     (told,) = json.loads(done.stdout)
     assert (told["run_id"], told["status"]) == ("r", "running")
-    assert "in progress" in told["error"]
+    assert "in progress; wait for it, or have it waited for or forked (--busy" in told["error"]
+    assert "(--busy" in rows.stdout
 
 
 @pytest.mark.parametrize("words", [(), ("r", "--all")])

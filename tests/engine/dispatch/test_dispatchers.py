@@ -158,11 +158,13 @@ def test_what_keeps_a_run_from_beginning_is_raised_by_its_result(office: Office)
         await told(office, Submission(graph="asks", message="a", run_id="w1", session_id="w"))
         second = Submission(graph="asks", message="b", run_id="w2", session_id="w")
         run = await office.dispatcher.submit(second)
-        with pytest.raises(SessionBusy, match="waits for an answer to 'ok'"):
+        with pytest.raises(SessionBusy, match="waits for an answer to 'ok'; give it") as caught:
             await office.dispatcher.result(run)
+        assert "POST /api/runs/ID/respond" in caught.value.text_for("http")
         (last,) = [event async for event in office.dispatcher.events(run)]
         assert isinstance(last, RunFailed)
-        assert "waits for an answer" in str(last.error)
+        assert "waits for an answer to 'ok'; give it" in str(last.error)
+        assert "POST /api/runs/ID/respond" in last.error.text_for("http")
 
     office.run(refused())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -280,6 +281,15 @@ def test_any_other_parameter_is_refused_with_advice(name: str) -> None:
         "give the node `tools`",
     )
     assert any(words in text for words in advice)
+
+
+def test_one_key_says_in_which_form_an_answer_is_asked_for() -> None:
+    form: Any = {"response_format": {"type": "json_object"}}
+    with pytest.raises(DefinitionError, match="structured is of no use beside response_format"):
+        ModelSpec(id="openai/x", structured="json", **form)
+    spec = ModelSpec(id="openai/x", **form, fallback=[ModelSpec(id="openai/y", structured="tool")])
+    assert [each.parameters for each in spec.in_order()] == [form, {"structured": "tool"}]
+    assert ModelSpec(id="own/x", structured="json", **form).parameters["structured"] == "json"
 
 
 @pytest.mark.parametrize("model", ["huggingface/https://evil.example/x", "https://evil.example"])

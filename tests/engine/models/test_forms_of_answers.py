@@ -22,7 +22,15 @@ from tests.stub.client import failure, request_to
 pytestmark = pytest.mark.usefixtures("_keys")
 
 REFUSED = StubAnswer(fault="400", message="This response_format type is unavailable now")
-BEHAVIOURS = ("enforced", "400 to the schema", "schema ignored", "tools only", "text only")
+BEHAVIOURS = (
+    "enforced",
+    "400 to the schema",
+    "schema ignored",
+    "tools only",
+    "json only",
+    "text only",
+)
+PAGE = Path(__file__).parents[3] / "docs" / "structured-answers.md"
 CITY = {"city": "Rome", "degrees": 20}
 
 
@@ -92,21 +100,46 @@ def handler(
         refused = {
             "400 to the schema": form == "json_schema",
             "tools only": form is not None,
+            "json only": form == "json_schema" or "answer" in tools,
             "text only": form is not None or "answer" in tools,
         }
         if refused.get(behaviour, False):
             return replace_message(REFUSED)
         if "weather" in tools and request.messages[-1]["role"] == "user":
             return StubAnswer(tool_calls=(("weather", {"city": "Rome"}),))
-        told = "nswer with JSON only, in this form:\n{" in str(request.messages[0]["content"])
-        given, said = ("x", "x") if not told else left.pop() if left else (value, words)
+        is_lost = not is_told(request)
+        given, said = ("x", "x") if is_lost else left.pop() if left else (value, words)
         if "answer" in tools:
             return StubAnswer(tool_calls=(("answer", given),))  # type: ignore[arg-type]  a mapping
-        if behaviour == "enforced" and form == "json_schema":
+        if (behaviour, form) in (("enforced", "json_schema"), ("json only", "json_object")):
             said = json.dumps(given)
         return StubAnswer(said)
 
     return answer
+
+
+def rungs() -> dict[tuple[str, str], str]:
+    """What the table of the page says is sent last, by behaviour and task."""
+    table = PAGE.read_text().partition("## What works where")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:2] == "| "][1:]
+    return {
+        (behaviour, task): cell.strip("`").replace("words", "schema")
+        for behaviour, row in zip(BEHAVIOURS, rows, strict=True)
+        for task, cell in zip(TASKS, row[1:], strict=True)
+    }
+
+
+def rung(request: StubRequest) -> str:
+    """How a request asks for a form."""
+    form = (request.body.get("response_format") or {}).get("type", "")
+    tools = [tool["function"]["name"] for tool in request.body.get("tools", ())]
+    by_tool = "tool" if "answer" in tools else "text"
+    return {"json_schema": "schema", "json_object": "json"}.get(form, by_tool)
+
+
+def is_told(request: StubRequest) -> bool:
+    """Whether the prompt says the form in words."""
+    return "nswer with JSON only, in this form:\n{" in str(request.messages[0]["content"])
 
 
 def replace_message(answer: StubAnswer) -> StubAnswer:
@@ -142,6 +175,8 @@ def test_a_structured_answer_is_had_from_every_server(
     again = runner.run("Bonjour")
     assert again.records["asker"].output == expected
     assert len(server.requests) - before == asked(again), "what was refused is not asked again"
+    sent = [rung(request) for request in server.requests if is_told(request)]
+    assert sent[-1] == rungs()[behaviour, task]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -19,6 +19,7 @@ from teamgraph import (
     Recorder,
     Replay,
     Reply,
+    Request,
     Retry,
     Runner,
     ScriptedModel,
@@ -28,6 +29,8 @@ from teamgraph import (
 from teamgraph.errors import InputError, ModelError, NodeError, ReplayMiss, UnusedRecordings
 from teamgraph.events import Token
 from teamgraph.nodes import Leader, Member
+from tests.stub import ask
+from tests.stub.client import HELLO
 from tests.teams import alone, desk, desk_model, heard, told
 
 USAGE = Usage(input_tokens=7, output_tokens=3, cached_tokens=2, calls=1, cost=0.25)
@@ -117,6 +120,13 @@ def test_a_file_can_be_read_and_has_nothing_of_the_machine(
     assert Runner(elsewhere, model=Replay(tmp_path)).run("Hi\nyou").answer == "one\ntwo"
     hotter = graph("https://llm.example/v1", temperature=1)
     assert '+    "temperature": 1' in missed(hotter, tmp_path, "Hi\nyou").difference
+
+
+def test_a_key_in_a_request_is_not_recorded(tmp_path: Path) -> None:
+    parameters = {"api_key": "sk-secret", "seed": 1}
+    ask(Recorder(tmp_path, ScriptedModel(["one"])), Request("m", HELLO, parameters=parameters))
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["request"]["parameters"] == {"seed": 1}
 
 
 def test_a_miss_shows_how_the_prompt_differs_from_the_nearest(tmp_path: Path) -> None:

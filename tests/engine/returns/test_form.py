@@ -155,6 +155,28 @@ def test_a_template_that_leaves_the_form_out_is_a_warning(
         assert INCLUDED in found[0].message
 
 
+@pytest.mark.parametrize(
+    ("form", "is_told"),
+    [
+        ("Answer briefly.", False),
+        ("{% if node.form %}Answer briefly.{% endif %}", False),
+        ("{% if node.form %}Answer: {{ node.form.text }}{% endif %}", True),
+    ],
+)
+@pytest.mark.parametrize(
+    "node", [Member(returns="yes|no"), Router(routes={"last": ""}, default="last")]
+)
+def test_a_form_in_other_words_that_does_not_say_it_is_a_warning(
+    tmp_path: Path, node: Node, form: str, is_told: bool
+) -> None:
+    (tmp_path / "answer_form.jinja").write_text(form)
+    nodes = {"it": node, "last": Member(join="always", reads=["it"])}
+    graph = Graph(name="g", model="m", nodes=nodes, output="last", prompt_dirs=[tmp_path])
+    found = [each for each in graph.warnings if each.code == "G114"]
+    assert [each.path for each in found] == ([] if is_told else [("nodes", "it", "prompt")])
+    assert all("{{ node.form.text }} into your answer_form.jinja" in str(each) for each in found)
+
+
 def test_only_an_answer_that_a_program_reads_needs_a_form() -> None:
     free = Member(prompt="Is it?\n")
     by_rule = Router(

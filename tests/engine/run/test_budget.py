@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from teamgraph import (
+    AnyModel,
     Budget,
     Chunk,
     Graph,
@@ -24,6 +25,7 @@ from teamgraph import (
     SessionKey,
     Usage,
 )
+from teamgraph.engine.run.prepared import prepare
 from teamgraph.errors import BudgetExceeded, DefinitionError, InputError, NodeError
 from teamgraph.nodes import Member, SubGraph
 from tests.builders import written
@@ -151,6 +153,7 @@ def test_a_file_has_one_budget_or_a_list_and_it_is_no_part_of_a_fingerprint(
     one, many = load("{calls: 3}"), load("[{per: day, usd: 1.5}, {calls: 3}]")
     assert one.budget == Budget(calls=3)
     assert many.budget == (Budget(per="day", usd=1.5), Budget(calls=3))
+    assert prepare(one, AnyModel()).facts == prepare(many, AnyModel()).facts
     for graph in (one, many):
         graph.dump(tmp_path / "again.yaml")
         assert Graph.load(tmp_path / "again.yaml") == graph

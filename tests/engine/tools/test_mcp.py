@@ -33,6 +33,7 @@ from teamgraph import (
     ToolCall,
 )
 from teamgraph.engine.cli import app
+from teamgraph.engine.graph.node import tools_of
 from teamgraph.engine.run.prepared import prepare
 from teamgraph.engine.tools.mcp import write_lock
 from teamgraph.engine.tools.mcp_client import MCPAddress, MCPConnection, ServerTool
@@ -433,6 +434,22 @@ def test_what_a_model_is_told_of_a_server_is_a_template(tmp_path: Path) -> None:
     ]
     (invalid,) = told(graph, call("shop_invalid"))
     assert invalid.startswith("malformed|shop_invalid|")
+
+
+def test_the_limits_of_a_server_are_those_of_its_tools(tmp_path: Path) -> None:
+    server = fake_server(SERVER.with_name("mcp_fake.py")).replace(
+        "}", ", timeout: 45, max_result: 3}"
+    )
+    path = team(tmp_path, '[shop.structured, {call: "shop.failed", timeout: 5}]', server)
+    assert CliRunner().invoke(app, ["mcp", "lock", str(path), "--allow-mcp", "shop"]).exit_code == 0
+    graph = Graph.load(path, allow_mcp=["shop"])
+    assert told(graph, call("shop_structured")) == [
+        '{"a\n[cut: these are the first 3 of 8 characters]'
+    ]
+    toolbox = tools_of(graph.nodes["clerk"])
+    assert toolbox is not None
+    limits = [each.options.timeout for each in toolbox.tools.values()]
+    assert limits == [45, 5]
 
 
 def fake_server(program: Path) -> str:

@@ -99,7 +99,8 @@ def test_prompts_are_rendered_for_a_message_a_route_and_a_session(browse: Open) 
     assert "The earlier answer." in page.text
     assert "Draft" in page.text
     assert "Polish" in page.text
-    assert "has no session 't'" in browser.send(form, message="hi", session_id="t").text
+    missing = browser.send(form, message="hi", session_id="t").text
+    assert "has no session 't'; GET /api/sessions lists them" in missing
     wrong = browser.send(form, message="hi", **{"assume:way": "shore"})
     assert "has no route 'shore'" in wrong.text
 
