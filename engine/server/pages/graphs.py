@@ -99,9 +99,7 @@ async def show_graph(request: Request) -> Response:
     """A graph, with its prompts for a message if there is one."""
     chosen, rest = split_query(request, ASSUME)
     query, server = read_query(request, GraphQuery, rest), server_of(request)
-    name = query.graph
-    if name is None and not server.runners:
-        name = next(iter(server.broken))
+    name = query.graph or next(iter(() if server.runners else server.broken), "")
     if name in server.broken and name not in server.runners:
         problems = server.broken[name]
         return show(request, "broken.html", title=name, values={"problems": problems})
