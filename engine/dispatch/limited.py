@@ -85,12 +85,12 @@ class CallRows:
     def __init__(self, table: TurnTable, worker: str) -> None:
         self._table = table
         self._worker = worker
-        self._calls: dict[UUID, _Call] = {}
+        self._calls: dict[UUID, _LimitedCall] = {}
 
     @asynccontextmanager
     async def call(self, model_id: str, limit: int) -> AsyncGenerator[None]:
         """A block that waits until a call of the model may run, and is the call."""
-        call = _Call(CallRow(uuid4(), model_id, limit))
+        call = _LimitedCall(CallRow(uuid4(), model_id, limit))
         self._calls[call.row.id] = call
         try:
             self._table.ring(CALLS)
@@ -137,7 +137,7 @@ def connect(runners: Collection[Runner], rows: CallRows) -> bool:
     return any(model.limits for model in limited)
 
 
-class _Call(Struct):
+class _LimitedCall(Struct):
     """A call of this worker, and whether it may run."""
 
     row: CallRow

@@ -30,7 +30,7 @@ _DECLARING = (".yaml", ".yml", ".json")
 """The ends of the names of graph files, and of the schemas and locks beside them."""
 
 
-class GraphFile(Struct, frozen=True):
+class WatchedGraph(Struct, frozen=True):
     """A graph file: the graph as it could be loaded last, and its problems as it is now.
 
     `stamps` are those of the files that it is made of; without any it is loaded again.
@@ -41,7 +41,7 @@ class GraphFile(Struct, frozen=True):
     problems: Sequence[Problem] = ()
     stamps: Stamps = {}
 
-    def loaded(self, load: Callable[[Path], Graph]) -> GraphFile:
+    def loaded(self, load: Callable[[Path], Graph]) -> WatchedGraph:
         """The file as it is now; if it cannot be loaded, the last graph that could be stays."""
         before = self._stamps()
         try:
@@ -51,7 +51,7 @@ class GraphFile(Struct, frozen=True):
         # What was changed in the meantime is seen the next time.
         return replace(found, stamps={**found._stamps(), **before})
 
-    def refused(self, reason: str) -> GraphFile:
+    def refused(self, reason: str) -> WatchedGraph:
         """The file with the graph of before; it may be accepted when others have changed."""
         problem = Problem("G002", reason, file=str(self.path))
         return replace(self, problems=[problem], stamps={})
@@ -75,11 +75,11 @@ class GraphFile(Struct, frozen=True):
         return found
 
 
-class GraphFiles:
+class WatchedGraphs:
     """The graph files of a server, loaded by `load`."""
 
     def __init__(self, paths: Iterable[Path], load: Callable[[Path], Graph]) -> None:
-        self._files = [GraphFile(path).loaded(load) for path in paths]
+        self._files = [WatchedGraph(path).loaded(load) for path in paths]
         self._load = load
 
     @property
@@ -124,7 +124,7 @@ class GraphFiles:
         return replace(server, runners=runners, broken=self.broken, drawings={})
 
 
-def reload_changed(app: Starlette, files: GraphFiles, make: Callable[[Graph], Runner]) -> None:
+def reload_changed(app: Starlette, files: WatchedGraphs, make: Callable[[Graph], Runner]) -> None:
     """Let an app look, at each request that it lets pass, whether graph files were changed."""
     from starlette.middleware import Middleware  # noqa: PLC0415  only there with the extra
 
@@ -135,7 +135,12 @@ class Reloader:
     """ASGI middleware that looks at each request whether graph files were changed on disk."""
 
     def __init__(
-        self, app: ASGIApp, *, served: Starlette, files: GraphFiles, make: Callable[[Graph], Runner]
+        self,
+        app: ASGIApp,
+        *,
+        served: Starlette,
+        files: WatchedGraphs,
+        make: Callable[[Graph], Runner],
     ) -> None:
         self._app = app
         self._served = served
@@ -150,7 +155,7 @@ class Reloader:
         await self._app(scope, receive, send)
 
 
-def _twice(files: Iterable[GraphFile]) -> set[str]:
+def _twice(files: Iterable[WatchedGraph]) -> set[str]:
     """The names that several of the graphs have."""
     names = Counter(each.graph.name for each in files if each.graph is not None)
     return {name for name, count in names.items() if count > 1}

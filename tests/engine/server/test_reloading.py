@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
-from teamgraph.engine.server.reloading import GraphFiles, reload_changed
+from teamgraph.engine.server.reloading import WatchedGraphs, reload_changed
 from teamgraph.errors import InputError
 from teamgraph.server import create_app
 
@@ -37,7 +37,7 @@ class Site:
         self.write("inner/part.yaml", INNER)
         self.write("inner/shape.json", '{"type": "object", "properties": {}}')
         self.write("other.yaml", "name: other\nmodel: echo\nnodes: {m: {rol: Say}}\n")
-        files = GraphFiles([Path("duo.yaml"), Path("other.yaml")], Graph.load)
+        files = WatchedGraphs([Path("duo.yaml"), Path("other.yaml")], Graph.load)
         store, model = MemoryStore(), ScriptedModel("{}")
         self.loaded = 0
         make = partial(self._make, store, model)
@@ -158,7 +158,7 @@ def test_two_graphs_may_swap_their_names(site: Site) -> None:
 
 def test_a_refused_graph_is_served_once_another_file_has_changed(site: Site) -> None:
     """Also if that is in another folder: its own file need not be touched."""
-    elsewhere = GraphFiles([Path("duo.yaml"), Path("far/away.yaml")], Graph.load)
+    elsewhere = WatchedGraphs([Path("duo.yaml"), Path("far/away.yaml")], Graph.load)
     site.write("far/away.yaml", named("duo", "Away"))
     make = partial(Runner, store=MemoryStore())
     server = elsewhere.refreshed(site.app.state.server, make)

@@ -8,8 +8,17 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
-from teamgraph import Chunk, Graph, MemoryStore, Reply, Request, Runner, ScriptedModel
-from teamgraph.engine.records import SessionKey, Turn
+from teamgraph import (
+    Chunk,
+    Graph,
+    MemoryStore,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    SessionKey,
+    Turn,
+)
 from teamgraph.errors import ModelError, RunError
 from teamgraph.nodes import HistoryLoader, Human, Loop, Member, Python, Summarizer
 from tests.engine.server.conftest import ASKS, DUO, events_of
