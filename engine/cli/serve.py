@@ -295,9 +295,9 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
             mcp=mcp,
         )
         if files is not None:
-            from ..server.reloading import Reloader
+            from ..server.reloading import reload_changed
 
-            app.add_middleware(Reloader, served=app, files=files, make=make)
+            reload_changed(app, files, make)
         with bind(listening.host, listening.port) as bound:
             announce(address_of(bound), app.state.token, partial(login_path, app))
             server = server_for(app, limits=limits, grace=listening.grace)

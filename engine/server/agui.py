@@ -40,7 +40,6 @@ from ag_ui.core import (
     UrlSource,
     UserMessage,
 )
-from ag_ui.encoder import EventEncoder
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -65,7 +64,7 @@ from .access import caller
 from .answers import waiting_run
 from .attached import check_attaches, read_attachment
 from .errors import Refusal, info_of
-from .http import event_response, path_parameter, read_json, until_disconnect
+from .http import data_frame, event_response, path_parameter, read_json, until_disconnect
 from .runs import LiveRun
 from .server import server_of
 
@@ -104,10 +103,10 @@ async def run_agent(request: Request) -> Response:
 
 
 async def _frames(live: LiveRun, asked: RunAgentInput) -> AsyncGenerator[bytes]:
-    encoder = EventEncoder()
     async with aclosing(agui_events(live, asked)) as events:
         async for event in events:
-            yield encoder.encode(event).encode()
+            # As the package's encoder, which fails at half a surrogate pair.
+            yield data_frame(event.model_dump(by_alias=True))
 
 
 async def agui_events(live: LiveRun, asked: RunAgentInput) -> AsyncGenerator[BaseEvent]:

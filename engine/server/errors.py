@@ -88,9 +88,11 @@ def info_of(error: Exception) -> ErrorInfo:
     return ErrorInfo(status, code, text, run=error.run if isinstance(error, RunError) else None)
 
 
-def as_json(info: ErrorInfo) -> JSON:
-    """The form of all errors of the native API."""
+def as_json(info: ErrorInfo, request_id: str | None = None) -> JSON:
+    """The form of all errors of the native API; those in event streams name no request."""
     form: dict[str, JSON] = {"code": info.code, "message": info.message}
+    if request_id is not None:
+        form["request_id"] = request_id
     if info.run is not None:
         form |= {"run_id": info.run.run_id, "session_id": info.run.session_id}
     return {"error": form}
@@ -111,7 +113,7 @@ FORMS: Mapping[str, Callable[[ErrorInfo], JSON]] = {"/v1/": openai_json}
 """The forms of errors below other paths, by the beginning of the path."""
 
 
-def error_json(path: str, info: ErrorInfo) -> JSON:
-    """An error in the form of the API that a path belongs to."""
+def error_json(path: str, info: ErrorInfo, request_id: str) -> JSON:
+    """An error in the form of the API that a path belongs to; only the native one has the id."""
     forms = [form for prefix, form in FORMS.items() if path.startswith(prefix)]
-    return (forms or [as_json])[0](info)
+    return forms[0](info) if forms else as_json(info, request_id)

@@ -75,6 +75,11 @@ def event_frame(event: str, data: JSON, event_id: str | None = None) -> bytes:
     return f"{head}event: {event}\ndata: ".encode() + encode(data) + b"\n\n"
 
 
+def data_frame(data: JSON) -> bytes:
+    """An event without a name."""
+    return b"data: " + encode(data) + b"\n\n"
+
+
 def event_response(
     frames: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None
 ) -> Response:

@@ -19,7 +19,7 @@ from ..messages import JSON, Usage
 from ..records import Run
 from .answers import answer_of, answer_pieces
 from .errors import info_of, openai_json
-from .http import encode, event_response, json_response, path_parameter, read_json
+from .http import data_frame, event_response, json_response, path_parameter, read_json
 from .openai_requests import (
     Sent,
     SentBody,
@@ -131,11 +131,6 @@ async def chunks(started: Started, model: str, *, include_usage: bool) -> AsyncG
         yield data_frame(openai_json(info_of(error)))
         return
     yield DONE
-
-
-def data_frame(data: JSON) -> bytes:
-    """An event without a name."""
-    return b"data: " + encode(data) + b"\n\n"
 
 
 def usage_json(usage: Usage) -> JSON:

@@ -29,6 +29,7 @@ _ERROR: JSON = {
             "properties": {
                 "code": {"type": "string", "description": "It does not change."},
                 "message": {"type": "string", "description": "What is wrong, and how to go on."},
+                "request_id": {"type": "string", "description": "As in the server's log."},
                 "run_id": {"type": "string", "description": "The run, if one has failed."},
                 "session_id": {"type": "string"},
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DefinitionError, InputError, Problem, TeamgraphError
+from ..errors import DefinitionError, Problem, TeamgraphError
 from ..graph.graph import Graph
 from ..graph.node import graph_in
 from ..prompts.sources import SUFFIXES
@@ -29,10 +30,10 @@ _DECLARING = (".yaml", ".yml", ".json")
 """The ends of the names of graph files, and of the schemas and locks beside them."""
 
 
-class WatchedGraph(Struct):
+class WatchedGraph(Struct, frozen=True):
     """A graph file: the graph as it could be loaded last, and its problems as it is now.
 
-    `stamps` are those of the files that it is made of.
+    `stamps` are those of the files that it is made of; without any it is loaded again.
     """
 
     path: Path
@@ -40,15 +41,20 @@ class WatchedGraph(Struct):
     problems: Sequence[Problem] = ()
     stamps: Stamps = {}
 
-    def load(self, load: Callable[[Path], Graph]) -> None:
-        """Load the graph; if that is not possible, the last one that could be loaded stays."""
+    def loaded(self, load: Callable[[Path], Graph]) -> WatchedGraph:
+        """The file as it is now; if it cannot be loaded, the last graph that could be stays."""
         before = self._stamps()
         try:
-            self.graph, self.problems = load(self.path), ()
+            found = replace(self, graph=load(self.path), problems=())
         except DefinitionError as error:
-            self.problems = error.problems
-        finally:  # what was changed in the meantime is seen the next time
-            self.stamps = {**self._stamps(), **before}
+            found = replace(self, problems=error.problems)
+        # What was changed in the meantime is seen the next time.
+        return replace(found, stamps={**found._stamps(), **before})
+
+    def refused(self, reason: str) -> WatchedGraph:
+        """The file with the graph of before; it may be accepted when others have changed."""
+        problem = Problem("G002", reason, file=str(self.path))
+        return replace(self, problems=[problem], stamps={})
 
     def has_changed(self) -> bool:
         """Whether anything that the graph is made of was changed since it was loaded."""
@@ -73,10 +79,8 @@ class WatchedGraphs:
     """The graph files of a server, loaded by `load`."""
 
     def __init__(self, paths: Iterable[Path], load: Callable[[Path], Graph]) -> None:
-        self._files = [WatchedGraph(path) for path in paths]
+        self._files = [WatchedGraph(path).loaded(load) for path in paths]
         self._load = load
-        for each in self._files:
-            each.load(load)
 
     @property
     def graphs(self) -> list[Graph]:
@@ -94,37 +98,37 @@ class WatchedGraphs:
 
     def refreshed(self, server: Server, make: Callable[[Graph], Runner]) -> Server:
         """The server with what the files are now; `make` makes the runner of a graph."""
-        changed = [each for each in self._files if each.has_changed()]
+        changed = [at for at, each in enumerate(self._files) if each.has_changed()]
         if not changed:
             return server
-        runners = dict(server.runners)
-        for each in changed:
-            runners = self._reloaded(each, runners, make)
+        files = [*self._files]
+        made: dict[int, Runner] = {}
+        for at in changed:
+            try:
+                files[at] = file = self._files[at].loaded(self._load)
+                if file.graph is not None and file.graph is not self._files[at].graph:
+                    made[at] = make(file.graph)
+            except TeamgraphError as error:
+                files[at] = self._files[at].refused(str(error))
+        while twice := _twice(files) & {runner.graph.name for runner in made.values()}:
+            for at in [at for at, runner in made.items() if runner.graph.name in twice]:
+                name = made.pop(at).graph.name
+                text = f"two graphs are called {name!r}; give one of them another name"
+                files[at] = self._files[at].refused(text)
+        runners = {
+            file.graph.name: made[at] if at in made else server.runners[file.graph.name]
+            for at, file in enumerate(files)
+            if file.graph is not None
+        }
+        self._files = files
         return replace(server, runners=runners, broken=self.broken, drawings={})
 
-    def _reloaded(
-        self, file: WatchedGraph, runners: dict[str, Runner], make: Callable[[Graph], Runner]
-    ) -> dict[str, Runner]:
-        """The runners with that of a file that was changed; it stays where it is among them."""
-        before = file.graph
-        try:
-            file.load(self._load)
-            if file.graph is None or file.graph is before:
-                return runners
-            name = file.graph.name
-            if [each.name for each in self.graphs].count(name) > 1:
-                text = f"two graphs are called {name!r}; give one of them another name"
-                raise InputError(text)
-            runner = make(file.graph)
-        except TeamgraphError as error:
-            file.graph, file.problems = before, [Problem("G001", str(error), file=str(file.path))]
-            return runners
-        if before is None:
-            return {**runners, name: runner}
-        return dict(
-            (name, runner) if known == before.name else (known, other)
-            for known, other in runners.items()
-        )
+
+def reload_changed(app: Starlette, files: WatchedGraphs, make: Callable[[Graph], Runner]) -> None:
+    """Let an app look, at each request that it lets pass, whether graph files were changed."""
+    from starlette.middleware import Middleware  # noqa: PLC0415  only there with the extra
+
+    app.user_middleware.append(Middleware(Reloader, served=app, files=files, make=make))
 
 
 class Reloader:
@@ -149,6 +153,12 @@ class Reloader:
             state = self._served.state
             state.server = self._files.refreshed(state.server, self._make)
         await self._app(scope, receive, send)
+
+
+def _twice(files: Iterable[WatchedGraph]) -> set[str]:
+    """The names that several of the graphs have."""
+    names = Counter(each.graph.name for each in files if each.graph is not None)
+    return {name for name, count in names.items() if count > 1}
 
 
 def _nested(graph: Graph) -> Iterator[Graph]:

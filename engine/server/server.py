@@ -42,6 +42,8 @@ class Server(Struct, frozen=True):
     def runner(self, graph: str) -> Runner:
         """The runner of a graph; raises `NotFound` with the name that was meant."""
         runner = self.runners.get(graph)
+        if runner is None and graph in self.broken:
+            raise NotFound(f"graph {graph!r} cannot be loaded: {self.broken[graph][0]}")
         if runner is None:
             near = closest(graph, self.runners)
             hint = f"did you mean {near!r}?" if near else f"there are {listed(self.runners)}"
@@ -50,9 +52,10 @@ class Server(Struct, frozen=True):
 
     def named(self, graph: str | None) -> Runner:
         """The runner of a graph, which need not be named where there is one only."""
-        if graph is None and len(self.runners) > 1:
-            raise InputError(f"graph: name one of {listed(self.runners)}")
-        return self.runner(next(iter(self.runners)) if graph is None else graph)
+        names = [*self.runners] or [*self.broken]
+        if graph is None and len(names) > 1:
+            raise InputError(f"graph: name one of {listed(names)}")
+        return self.runner(names[0] if graph is None else graph)
 
 
 def server_of(request: Request) -> Server:

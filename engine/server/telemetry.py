@@ -26,6 +26,7 @@ from .http import json_response
 
 LOGGER = logging.getLogger("teamgraph.server")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_KEY = "teamgraph.request_id"
 _CLIENT_LEFT = 499
 _SERVER_ERROR = 500
 _COUNTERS = 1024
@@ -84,8 +85,9 @@ class TraceContext:
 class Telemetry:
     """Gives each request an id, answers with its errors, counts it, and writes a line of the log.
 
-    A client may name the id (`X-Request-Id`); it is in the response, and in the log. The log has
-    no texts of users, and so no messages of errors, which may quote them, unless `log_texts`.
+    A client may name the id (`X-Request-Id`); it is in the response, its errors, and the log. The
+    log has no texts of users, and so no messages of errors, which may quote them, unless
+    `log_texts`.
     `respond` makes the response to an error.
     """
 
@@ -110,6 +112,7 @@ class Telemetry:
         began, status, error = perf_counter(), 0, None
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+        scope[_REQUEST_KEY] = request_id
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -166,7 +169,8 @@ def error_response(scope: Scope, error: Exception) -> Response:
     headers = error.headers if isinstance(error, Refusal | HTTPException) else None
     if isinstance(error, QueueFull):
         headers = {"Retry-After": "1"}
-    return json_response(error_json(scope["path"], info), info.status, headers)
+    form = error_json(scope["path"], info, scope[_REQUEST_KEY])
+    return json_response(form, info.status, headers)
 
 
 def http_info_of(error: Exception) -> ErrorInfo:

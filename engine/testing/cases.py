@@ -237,15 +237,20 @@ def check_case(case: PromptCase, snapshots: SnapshotTracker) -> None:
     Raises `PromptMismatch` with everything that differs, `InputError` or `RunError` if the case
     cannot be rendered.
     """
+    if found := mismatches(case, snapshots):
+        raise PromptMismatch("\n".join(map(str, found)))
+
+
+def mismatches(case: PromptCase, snapshots: SnapshotTracker) -> list[PromptMismatch]:
+    """What differs, one by one; raises `InputError` or `RunError` as `check_case` does."""
     rendering = case.render()
-    failures = case.failures(rendering)
+    found = [PromptMismatch(failure) for failure in case.failures(rendering)]
     if case.snapshot is not None:
         try:
             snapshots.compare(case.snapshot, snapshot(rendering, case.name))
         except PromptMismatch as error:
-            failures.append(str(error))
-    if failures:
-        raise PromptMismatch("\n".join(failures))
+            found.append(error)
+    return found
 
 
 class SnapshotUpdate(Struct, frozen=True):

@@ -11,17 +11,28 @@ from ..errors import DefinitionError, TeamgraphError
 from ..files import files_in
 from ..graph.yaml.reader import read_yaml
 from ..prompts.branch_coverage import CURRENT_COVERAGE, Branch, Coverage
-from .cases import check_case, load_cases
+from .cases import load_cases, mismatches
 from .coverage_report import CoverageReport
-from .snapshots import SUFFIX, PromptMismatch, SnapshotTracker
+from .snapshots import SUFFIX, SnapshotTracker
 
 
 class CheckedCase(Struct, frozen=True):
-    """A case: its place, its name, and what is wrong with it, empty if it passes."""
+    """A case: its place, its name, and what is wrong with it.
+
+    `snapshot` is the file of its snapshot, None if it has none, and `texts` are the snapshot and
+    the prompt where they differ, which `wrong` does not say again.
+    """
 
     place: str
     name: str
     wrong: str = ""
+    snapshot: str | None = None
+    texts: tuple[str, str] | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.wrong and self.texts is None
 
 
 class CheckedCases(Struct, frozen=True):
@@ -71,10 +82,14 @@ def _checked(file: Path, snapshots: SnapshotTracker) -> Sequence[CheckedCase]:
         return [CheckedCase(snapshots.display(file), "", str(error))]
     found: list[CheckedCase] = []
     for case in loaded.cases:
-        wrong = ""
+        place, wrong = f"{snapshots.display(file)}:{case.line}", list[str]()
+        stored = snapshots.display(case.snapshot) if case.snapshot is not None else None
+        texts: tuple[str, str] | None = None
         try:
-            check_case(case, snapshots)
-        except (PromptMismatch, TeamgraphError) as error:
-            wrong = str(error)
-        found.append(CheckedCase(f"{snapshots.display(file)}:{case.line}", case.name, wrong))
+            for each in mismatches(case, snapshots):
+                texts = each.texts or texts
+                wrong += [str(each)] if each.texts is None else []
+        except TeamgraphError as error:
+            wrong.append(str(error))
+        found.append(CheckedCase(place, case.name, "\n".join(wrong), stored, texts))
     return found

@@ -21,7 +21,14 @@ UPDATE_COMMAND = "pytest --prompts-update"
 
 
 class PromptMismatch(AssertionError):
-    """A prompt differs from its snapshot or from what its case expects; the text says all."""
+    """A prompt differs from its snapshot or from what its case expects; the text says all.
+
+    `texts` are the snapshot and the prompt, where both are there.
+    """
+
+    def __init__(self, text: str, *, texts: tuple[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.texts = texts
 
 
 def folder_of(file: Path) -> Path:
@@ -88,7 +95,8 @@ class SnapshotTracker(Struct):
             )
         raise PromptMismatch(
             f"the prompt differs from its snapshot:\n\n{difference(stored, text, path)}\n\n"
-            f"accept it with: {UPDATE_COMMAND}"
+            f"accept it with: {UPDATE_COMMAND}",
+            texts=(stored, text),
         )
 
     def unused(self) -> list[Path]:

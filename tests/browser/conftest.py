@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 NARROW, WIDE = 360, 1280
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_ADDRESS = re.compile(r"serving .* at (http://\S+)")
+_ADDRESS = re.compile(r"(?:serving .* at|open) (http://[^/\s]+)")
 _HOW = "make browser installs it"
 _TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -76,9 +76,10 @@ Answer = Callable[[StubRequest], StubAnswer | str | None]
 
 @dataclass
 class Site:
-    """Graphs in a folder, served by a process of `teamgraph serve`, asked by the stub's answers."""
+    """Graphs in a folder, served by a process of teamgraph, asked by the stub's answers."""
 
     folder: Path
+    command: str = "serve"
     options: tuple[str, ...] = ()
     url: str = ""
     answer: Answer = lambda request: "hello"
@@ -92,7 +93,7 @@ class Site:
         """Serve all graphs of the folder, at the address of before if there was one."""
         port = self.url.rpartition(":")[2] or "0"
         graphs = sorted(path.name for path in self.folder.glob("*.yaml"))
-        arguments = ["serve", *graphs, "--port", port, "--store", "store", *self.options]
+        arguments = [self.command, *graphs, "--port", port, "--store", "store", *self.options]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "teamgraph", *arguments],
             cwd=self.folder,
@@ -167,10 +168,11 @@ class Browser:
         if not request.url.startswith(f"{self.site.url}/"):
             self.complaints.append(f"request of {request.url[:80]}")
 
-    def open(self, path: str) -> Any:  # noqa: ANN401  Playwright's page
-        """Open a page; it must be there."""
+    def open(self, path: str, status: int = 200) -> Any:  # noqa: ANN401  Playwright's page
+        """Open a page; it must be there, unless another status is expected."""
+        self.may_fail = f"{status} (" if status >= 400 else self.may_fail
         answer = self.page.goto(self.site.url + path)
-        assert answer.status < 400, (path, answer.status, answer.text()[:300])
+        assert answer.status == status, (path, answer.status, answer.text()[:300])
         return self.page
 
     def log_in(self) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from .conftest import ROOT, Browser, Site, launched, served
 from .test_pages import PAGES, talk
 
-SHOWN = ("graph", "chat", "run", "node", "sessions", "session", "prompts")
+SHOWN = (
+    *("graph", "chat", "run", "node", "difference", "sessions", "session", "comparison", "prompts"),
+)
 SIZE = {"width": 860, "height": 560}
 FOLDER = ROOT / "docs" / "pages"
 
@@ -19,8 +21,9 @@ def take(site: Site, chromium: Any) -> None:  # noqa: ANN401  Playwright's
     run = talk(site).runs[1]
     FOLDER.mkdir(exist_ok=True)
     with Browser.at(site, chromium) as browser:
-        browser.log_in()
         browser.page.set_viewport_size(SIZE)
+        browser.open("/login").screenshot(path=FOLDER / "login.png")
+        browser.log_in()
         for name in SHOWN:
             browser.open(PAGES[name].replace("RUN", run) + "#node" * (name == "node"))
             browser.page.screenshot(path=FOLDER / f"{name}.png")

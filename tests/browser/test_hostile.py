@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -59,6 +59,8 @@ GRAPH = {
     "output": ["teller", "other"],
 }
 USER = "ann<script>alert(1)</script>' onfocus='alert(2)"
+RUN = 'run"><svg onload=alert(1)>&amp;/..'
+SAID = f"{ALL}\ud800 half of a pair"
 SESSION = 'talk"><img src=x onerror=alert(1)>&amp;'
 _WRONG = """
 () => {
@@ -103,8 +105,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, chromium: object) -> Itera
         (folder / "hostile.yaml").write_text(json.dumps(GRAPH | {"model": model}))
         site = Site(folder)
         site.start()
-        for _ in range(2):
-            post(site, "/api/runs", message=ALL, user_id=USER, session_id=SESSION)
+        for number in range(2):
+            ids = {"user_id": USER, "session_id": SESSION, "run_id": f"{RUN}{number}"}
+            post(site, "/api/runs", message=SAID, **ids)
         yield site
         site.stop()
 
@@ -116,6 +119,7 @@ def test_no_text_runs_or_fetches_anything(chromium: object, hostile: Site) -> No
         browser.log_in()
         ids = {"user_id": USER, "session_id": SESSION}
         found = browser.links(f"/session?{urlencode(ids)}", "/run?")
+        assert quote(f"{RUN}1", safe="") in found[0]
         pages = [
             "/",
             f"/graph?{urlencode({'graph': GRAPH['name']})}",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -37,13 +40,16 @@ def said(site: Site) -> Said:
 
 
 def talk(site: Site) -> Said:
-    """Two turns of Ann."""
+    """Two turns of Ann, after the first one in another session."""
     site.answer = by_turn
+    price, machine = "What does a parcel cost?", "How does an engine work?"
     runs = [
-        post(site, "/api/runs", graph="desk", message=text, user_id="ann", session_id="talk")
-        for text in ("What does a parcel cost?", "How does an engine work?")
+        post(site, "/api/runs", graph="desk", message=text, user_id="ann", session_id=session)[
+            "run_id"
+        ]
+        for text, session in ((price, "again"), (price, "talk"), (machine, "talk"))
     ]
-    return Said("talk", (runs[0]["run_id"], runs[1]["run_id"]))
+    return Said("talk", (runs[1], runs[2]))
 
 
 PAGES = {
@@ -54,10 +60,14 @@ PAGES = {
     "sessions": "/sessions?user_id=ann",
     "session": "/session?user_id=ann&session_id=talk",
     "deletion": "/session/delete?user_id=ann&session_id=talk",
-    "comparison": "/compare?user_id=ann&session_id=talk&other=talk",
+    "comparison": "/compare?user_id=ann&session_id=talk&other=again",
     "run": "/run?user_id=ann&session_id=talk&run_id=RUN",
     "node": "/run?user_id=ann&session_id=talk&run_id=RUN&node=machines",
+    "difference": "/run/compare?user_id=ann&session_id=talk&run_id=RUN&node=router",
     "prompts": "/prompts",
+    "rendered prompts": "/graph?graph=desk&message=What+does+it+cost%3F&assume%3Arouter=prices",
+    "search": "/sessions?user_id=ann&search=engine",
+    "nothing": "/nothing",
 }
 
 
@@ -65,7 +75,7 @@ PAGES = {
 def test_a_page_is_for_everybody(browser: Browser, said: Said, name: str) -> None:
     """In light and dark, narrow and wide, for a screen reader, and by keyboard alone."""
     browser.log_in()
-    browser.open(PAGES[name].replace("RUN", said.runs[1]))
+    browser.open(PAGES[name].replace("RUN", said.runs[1]), 404 if name == "nothing" else 200)
     browser.check()
     browser.check_keyboard()
 
@@ -131,3 +141,31 @@ def test_a_question_is_answered_by_a_button(browser: Browser) -> None:
     browser.check_keyboard()
     page.get_by_role("button", name="yes").click()
     page.locator("[data-node=sent].state-finished").wait_for()
+
+
+def test_the_pages_of_the_command_line_change_nothing_if_they_are_read_only(
+    chromium: object, tmp_path: Path
+) -> None:
+    (tmp_path / "duo.yaml").write_text("name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
+    (tmp_path / "bad.yaml").write_text("name: bad\nmodel: echo\nnodes: {m: {rol: Say}}\n")
+    store = tmp_path / "store"
+    subprocess.run(
+        [sys.executable, "-m", "teamgraph", "run", tmp_path / "duo.yaml", "hi", "--store", store],
+        check=True,
+        capture_output=True,
+    )
+    site = Site(tmp_path, "ui", ("--read-only", "--no-open"))
+    site.start()
+    with Browser.at(site, chromium) as browser:
+        browser.log_in()
+        for path in ("/", "/graph?graph=bad.yaml", "/graph?graph=duo", "/sessions"):
+            page = browser.open(path)
+            assert page.locator("form[method=post]").count() == 0, path
+            browser.check()
+        browser.open("/graph?graph=bad.yaml")
+        page.get_by_text("bad.yaml:3:13").wait_for()
+        browser.check_keyboard()
+        page = browser.open(browser.links(browser.links("/sessions", "/session?")[0], "/run?")[0])
+        assert page.locator("form[method=post]").count() == 0
+        assert "echo: hi" in page.inner_text("main")
+    site.stop()

@@ -93,10 +93,10 @@ def is_live(server: Server, run: Run) -> bool:
     return not server.is_read_only or (live is not None and not live.is_ended)
 
 
-def _graph_of(server: Server, turns: Sequence[Turn]) -> str:
+def _graph_of(server: Server, turns: Sequence[Turn]) -> str | None:
     """The graph of the newest turn that is served here, else the first one."""
     found = [turn.graph for turn in turns if turn.graph in server.runners]
-    return (found or [*server.runners, ""])[0]
+    return next(iter(found or server.runners), None)
 
 
 routes = [

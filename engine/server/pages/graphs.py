@@ -99,9 +99,10 @@ async def show_graph(request: Request) -> Response:
     """A graph, with its prompts for a message if there is one."""
     chosen, rest = split_query(request, ASSUME)
     query, server = read_query(request, GraphQuery, rest), server_of(request)
-    broken = server.broken.get(query.graph or "", ())
-    if broken and query.graph not in server.runners:
-        return show(request, "broken.html", title=str(query.graph), values={"problems": broken})
+    name = query.graph or next(iter(() if server.runners else server.broken), "")
+    if name in server.broken and name not in server.runners:
+        problems = server.broken[name]
+        return show(request, "broken.html", title=name, values={"problems": problems})
     runner = server.named(query.graph)
     graph, user_id = runner.graph, caller(request).user(query.user_id)
     rows = list(islice(_rows(graph, None, ""), query.offset, query.offset + NODES + 1))
@@ -123,7 +124,7 @@ async def show_graph(request: Request) -> Response:
         "before": before,
         "after": after,
         "offset": query.offset,
-        "broken": broken,
+        "broken": server.broken.get(graph.name, ()),
         "problems": [*graph.warnings, *graph.unknown_models],
         "menus": menus,
         "assumes_output": any(menu.chosen and not menu.labels for menu in menus),

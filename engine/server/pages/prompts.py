@@ -19,7 +19,8 @@ from ...node_path import NodePath
 from ...records import Run
 from ...run.dry_run.assumptions import find_node
 from ...session.store import Store
-from ...testing.graph_cases import CheckedCases, check_cases_of
+from ...testing.graph_cases import CheckedCase, CheckedCases, check_cases_of
+from ...testing.snapshots import UPDATE_COMMAND
 from ...view.difference import difference_html
 from ..access import caller
 from ..server import server_of
@@ -50,10 +51,17 @@ class ChangedTemplate(Struct, frozen=True):
     difference: Markup
 
 
+class ShownCase(Struct, frozen=True):
+    """A case that was checked, and how its prompts differ from its snapshot; empty if not."""
+
+    case: CheckedCase
+    difference: Markup
+
+
 async def show_prompts(request: Request) -> Response:
     """All templates of a graph, also those that others include; their cases; what has changed."""
     query, server = read_query(request, PromptsQuery), server_of(request)
-    graph = server.named(query.graph or next(iter(server.runners), "")).graph
+    graph = server.named(query.graph or next(iter(server.runners), None)).graph
     user_id = caller(request).user(query.user_id)
     templates = _templates(graph)
     if query.node is not None:
@@ -69,11 +77,17 @@ async def show_prompts(request: Request) -> Response:
         "node": query.node,
         "has_cases": has_cases,
         "checked": checked,
+        "cases": [ShownCase(each, _differing(each)) for each in checked.cases] if checked else [],
+        "update": UPDATE_COMMAND,
         "last": last,
         "changed": await _changed(server.store, last, graph) if last is not None else [],
     }
     title = f"Prompts of {graph.name}"
     return show(request, "prompts.html", title=title, user_id=user_id, values=values)
+
+
+def _differing(case: CheckedCase) -> Markup:
+    return difference_html(*case.texts) if case.texts is not None else Markup()
 
 
 async def _last_run(store: Store, user_id: str | None, graph: str) -> Run | None:

@@ -185,15 +185,16 @@ def _session(request: Request, query: SessionQuery) -> Session:
 
 async def _with_summaries(session: Session, turns: Sequence[Turn]) -> list[ShownTurn]:
     """The turns of a page, the newest first, each with the summary if that became another one."""
-    summaries = [
-        await session.store.summary(session.key, until=turn.number) if turn.number else None
-        for turn in turns
-    ]
-    older = [*summaries[1:], None]
-    return [
-        ShownTurn(turn, _difference(then, now))
-        for turn, now, then in zip(turns[:PAGE], summaries, older, strict=False)
-    ]
+    turns = turns[:PAGE]
+    first = min((turn.number for turn in turns if turn.number), default=1)
+    then = await session.store.summary(session.key, until=first - 1)
+    shown: list[ShownTurn] = []
+    for turn in reversed(turns):
+        number = turn.number  # one that has failed, or waits, has none, and changed no summary
+        now = await session.store.summary(session.key, until=number) if number else None
+        shown.append(ShownTurn(turn, _difference(then, now)))
+        then = now or then
+    return shown[::-1]
 
 
 def _difference(then: Summary | None, now: Summary | None) -> Markup:

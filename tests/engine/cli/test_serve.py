@@ -43,6 +43,22 @@ def test_the_command_serves_until_a_signal_and_prints_its_token_once(project: Pr
     assert [json.loads(each)["event"] for each in lines].count("run_finished") == 2
 
 
+def test_a_token_that_was_set_is_not_printed(project: Project) -> None:
+    project.write("duo.yaml", "name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
+    project.more["TEAMGRAPH_TOKEN"] = "set-by-the-admin"  # noqa: S105  no secret
+    running = project.start("serve", "duo.yaml", "--port=0")
+    assert running.stderr is not None
+    lines = [running.stderr.readline() for _ in range(2)]
+    assert lines[0].strip() == "token: that of TEAMGRAPH_TOKEN"
+    connection = HTTPConnection("127.0.0.1", int(lines[1].rpartition(":")[2]))
+    connection.request("GET", "/api/graphs", headers={"Authorization": "Bearer set-by-the-admin"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    running.send_signal(signal.SIGTERM)
+    out, log = running.communicate(timeout=30)
+    assert "set-by-the-admin" not in "".join([*lines, out, log])
+
+
 def test_without_a_token_everybody_on_this_machine_may_call(project: Project) -> None:
     project.write("duo.yaml", "name: duo\nmodel: echo\nnodes: {m: {role: Say}}\n")
     running = project.start("serve", "duo.yaml", "--port=0", "--no-token")

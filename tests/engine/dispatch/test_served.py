@@ -128,6 +128,7 @@ def test_a_turn_in_the_queue_is_shown_cancelled_and_refused_where_too_many_wait(
             full = Conversation(app, "POST", "/api/runs", **{**said, "run_id": "q2"})
             await full.whole()
             assert (full.status, json.loads(full.text)["error"]["code"]) == (429, "queue_full")
+            assert full.headers["retry-after"] == "1"
             status, run = await answer(app, "POST", "/api/runs/q1/cancel")
             assert (status, run["status"]) == (200, "cancelled")
             await waiting.whole()

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from teamgraph import Graph, MemoryStore, ScriptedModel
 from teamgraph.errors import InputError
-from teamgraph.nodes import Member
+from teamgraph.nodes import Human, Member
 from teamgraph.server import Limits, create_app
 from tests.engine.server.conftest import TOKEN, Serve, events_of
 
@@ -69,7 +69,7 @@ def test_what_may_not_pass_is_refused_as_json(serve: Serve, case: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["x-request-id"]
+    assert answer.headers["x-request-id"] == answer.json()["error"]["request_id"]
 
 
 def test_a_browser_logs_in_once_and_writes_with_its_csrf_token(serve: Serve) -> None:
@@ -233,6 +233,89 @@ def test_hostile_texts_come_back_as_json_in_every_field(serve: Serve, text: str)
         told = events_of(streamed.text)
         assert told[-1].event == "run_finished"
         assert told[-1].data["run"]["input"] == text
+
+
+WAITS = Graph(
+    name="waits",
+    model="echo",
+    state={"mood": ""},
+    nodes={
+        "ok": Human(prompt="{{ input.message }}?\n"),
+        "done": Member(
+            prompt="{% user %}{{ ok.output }}{% attach input.attachments %}{% enduser %}\n",
+            needs=["ok"],
+        ),
+    },
+    output=["done"],
+)
+
+
+def hostile_requests(text: str) -> list[tuple[str, str, Any]]:
+    """A text wherever a client can put it, but for what the test above sends."""
+    path = quote(text, safe="", errors="surrogatepass")
+    messages = [{"role": role, "content": text} for role in ("system", "user", "assistant", "user")]
+    chat = {"model": "one", "messages": messages, "user": text}
+    respond = {"model": "one", "input": text, "instructions": text, "user": text}
+    asked = {"messages": [{"id": text, "role": "user", "content": text}]}
+    asked |= {"threadId": text, "runId": text, "tools": [], "context": [], "state": {text: text}}
+    file = {"url": "data:text/plain;base64,aGk=", "name": text}
+    start = {"graph": "waits", "message": text}
+    return [
+        ("POST", "/api/runs", {**start, "session_id": "s", "run_id": "r", "state": {"mood": text}}),
+        ("POST", "/api/runs", {**start, "state": {text: text}}),
+        ("POST", "/api/runs", {**start, "attachments": [file]}),
+        ("POST", "/api/runs", {**start, "attachments": [{"url": text, "name": text}]}),
+        ("PATCH", "/api/sessions/s", {"name": text}),
+        ("GET", "/api/sessions/s", None),
+        ("GET", "/api/sessions/s/export", None),
+        ("POST", "/api/sessions/t/import", {"session": {text: text}}),
+        ("POST", f"/api/sessions/{path}/import", {"session": {"version": text}}),
+        ("POST", "/api/runs/r/respond", {"answers": {text: text}}),
+        ("POST", "/api/runs/r/respond", {"answers": {"ok": text}, "by": text}),
+        ("POST", "/api/runs/r/respond", {"answers": {"ok": text}, "stream": True}),
+        ("GET", "/api/runs/r?prompts=true", None),
+        ("POST", "/api/runs/r/fork", {"message": text, "into": text}),
+        ("POST", "/api/runs/r/fork", {"node": text}),
+        ("POST", "/api/runs/r/fork", {"node": "done", "prompt": text}),
+        ("POST", "/api/prompts/render", {"graph": "one", "message": text}),
+        ("POST", "/api/prompts/render", {"graph": text, "message": "x", "assume": {text: text}}),
+        ("GET", f"/api/prompts/{path}?against={path}", None),
+        ("GET", f"/v1/models/{path}", None),
+        ("POST", "/v1/chat/completions", chat),
+        ("POST", "/v1/chat/completions", {**chat, "stream": True, text: text}),
+        ("POST", "/v1/chat/completions", {**chat, "metadata": {"session_id": text}}),
+        ("POST", "/v1/chat/completions", {**chat, "model": text}),
+        ("POST", "/v1/responses", respond),
+        ("POST", "/v1/responses", {**respond, "stream": True, text: text}),
+        ("POST", "/v1/responses", {**respond, "previous_response_id": text}),
+        ("POST", "/agui/one", {**asked, "forwardedProps": {text: text}}),
+        ("POST", f"/agui/{path}", {**asked, "forwardedProps": {}}),
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_data_wherever_a_client_puts_them(serve: Serve, text: str) -> None:
+    one = Graph(name="one", model="echo", nodes={"m": Member(role="Say")})
+    served = serve(one, WAITS, model=ScriptedModel([text] * 99))
+    statuses = set[int]()
+    for method, path, body in hostile_requests(text):
+        content = None if body is None else json.dumps(body).encode()
+        answer = served.client.request(method, path, content=content)
+        statuses.add(answer.status_code)
+        place = (method, path, body, answer.text)
+        assert answer.status_code < 500, place
+        assert answer.headers["x-content-type-options"] == "nosniff", place
+        assert all(value.isascii() and value.isprintable() for value in answer.headers.values())
+        if answer.headers["content-type"].startswith("text/event-stream"):
+            frames = answer.text.removesuffix("\n\n").split("\n\n")
+            datas = [line for frame in frames for line in frame.split("\n") if "data: " in line]
+            assert len(datas) == len(frames), place
+            for data in datas:
+                assert data == "data: [DONE]" or json.loads(data.removeprefix("data: ")), place
+        else:
+            assert answer.headers["content-type"] == "application/json", place
+            answer.json()
+    assert 200 in statuses
 
 
 def test_mistakes_of_whoever_makes_the_app_are_told() -> None:

@@ -46,7 +46,7 @@ class Conversation:
     def __init__(self, app: Any, method: str, path: str, **body: object) -> None:  # noqa: ANN401
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._gone = asyncio.Event()
-        self.text, self.status = "", 0
+        self.text, self.status, self.headers = "", 0, dict[str, str]()
         route, _, query = path.partition("?")
         headers = [(b"host", b"localhost")]
         if "after" in body:
@@ -100,6 +100,8 @@ class Conversation:
             return
         message = get.result()
         self.status = message.get("status", self.status)
+        headers: list[tuple[bytes, bytes]] = message.get("headers", [])
+        self.headers |= {name.decode(): value.decode() for name, value in headers}
         self.text += message.get("body", b"").decode()
 
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
-from teamgraph.engine.server.reloading import Reloader, WatchedGraphs
+from teamgraph.engine.server.reloading import WatchedGraphs, reload_changed
 from teamgraph.errors import InputError
 from teamgraph.server import create_app
 
@@ -44,12 +44,14 @@ class Site:
         self.app: Starlette = create_app(
             map(make, files.graphs), broken=files.broken, hosts=["testserver"]
         )
-        self.app.add_middleware(Reloader, served=self.app, files=files, make=make)
+        reload_changed(self.app, files, make)
         self.client = TestClient(self.app)
 
     def _make(self, store: MemoryStore, model: ScriptedModel, graph: Graph) -> Runner:
         if graph.description == "refused":
             raise InputError("this graph is refused")
+        if graph.description == "a bug":
+            raise ZeroDivisionError
         self.loaded += 1
         return Runner(graph, store=store, model=model)
 
@@ -141,3 +143,43 @@ def test_a_graph_may_get_another_name_but_not_that_of_another(site: Site) -> Non
     page = site.open("/graph?graph=duo")
     assert "this graph is refused" not in page
     assert "served" in page
+
+
+def named(name: str, role: str) -> str:
+    return f"name: {name}\nmodel: echo\nnodes: {{m: {{role: {role}}}}}\n"
+
+
+def test_two_graphs_may_swap_their_names(site: Site) -> None:
+    site.write("duo.yaml", named("other", "First"))
+    site.write("other.yaml", named("duo", "Second"))
+    assert "Second" in site.open("/graph?graph=duo")
+    assert "First" in site.open("/graph?graph=other")
+
+
+def test_a_refused_graph_is_served_once_another_file_has_changed(site: Site) -> None:
+    """Also if that is in another folder: its own file need not be touched."""
+    elsewhere = WatchedGraphs([Path("duo.yaml"), Path("far/away.yaml")], Graph.load)
+    site.write("far/away.yaml", named("duo", "Away"))
+    make = partial(Runner, store=MemoryStore())
+    server = elsewhere.refreshed(site.app.state.server, make)
+    (problem,) = server.broken["far/away.yaml"]
+    assert "two graphs are called 'duo'" in problem.message
+    site.write("duo.yaml", named("pair", "Begin"))
+    server = elsewhere.refreshed(server, make)
+    assert (list(server.runners), server.broken) == (["pair", "duo"], {})
+
+
+def test_a_graph_that_fails_to_load_is_answered_for_like_any_other_fault(site: Site) -> None:
+    site.write("duo.yaml", DUO + "description: a bug\n")
+    refused = site.client.get("/api/graphs", headers={"Host": "evil.example"})
+    assert refused.status_code == 421  # and nothing was loaded for it
+    failed = site.client.get("/api/graphs")
+    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "internal_error")
+    assert failed.headers["x-request-id"]
+    site.write("duo.yaml", DUO)
+    assert site.client.get("/api/graphs").status_code == 200
+
+
+def test_the_only_graph_need_not_be_named_also_when_it_is_broken(site: Site) -> None:
+    site.write("duo.yaml", BROKEN)
+    assert "duo.yaml:4:11" in site.open("/graph")

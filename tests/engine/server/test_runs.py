@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from teamgraph import Graph, ScriptedModel
-from teamgraph.errors import ModelError
+from teamgraph import Graph, MemoryStore, ScriptedModel
+from teamgraph.errors import ModelError, StoreError
 from teamgraph.nodes import Member
 from tests.engine.server.conftest import ASKS, DUO, Serve, events_of
 
@@ -103,6 +103,18 @@ def test_the_document_describes_every_path(serve: Serve) -> None:
     assert served.get("/healthz").json() == {"status": "ok"}
     assert served.get("/readyz").json() == {"status": "ok"}
     assert 'teamgraph_requests_total{method="GET",route="/healthz"' in served.get("/metrics").text
+
+
+class Unreadable(MemoryStore):
+    async def users(self, *, limit: int = 20, offset: int = 0) -> list[str | None]:
+        raise StoreError("the disk is gone")
+
+
+def test_a_server_whose_store_cannot_be_read_lives_but_is_not_ready(serve: Serve) -> None:
+    served = serve(store=Unreadable())
+    assert served.get("/healthz").status_code == 200
+    answer = served.get("/readyz")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_error")
 
 
 def test_a_run_is_forked_and_resumed(serve: Serve) -> None:

@@ -81,8 +81,10 @@ def test_the_log_has_no_texts_unless_asked(serve: Serve, caplog: pytest.LogCaptu
     caplog.set_level(logging.INFO, "teamgraph.server")
     for log_texts in (False, True):
         caplog.clear()
-        serve(log_texts=log_texts).get("/api/runs/my-secret?user_id=ada")
+        answer = serve(log_texts=log_texts).get("/api/runs/my-secret?user_id=ada")
         line = json.loads(caplog.messages[0])
+        assert line["request_id"] == answer.json()["error"]["request_id"]
+        assert line["request_id"] == answer.headers["x-request-id"]
         assert (line["route"], line["status"], line["error"]) == (
             "/api/runs/{run_id:path}",
             404,
@@ -135,7 +137,7 @@ async def test_a_user_has_so_many_requests_at_once() -> None:
     await first.until("half")
     second = Conversation(app, "POST", "/api/runs", message="hi")
     await second.whole()
-    assert second.status == 429
+    assert (second.status, second.headers["retry-after"]) == (429, "2")
     gate.opened.set()
     await first.whole()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 from teamgraph import (
@@ -18,7 +19,7 @@ from teamgraph import (
     SessionKey,
     Turn,
 )
-from teamgraph.errors import ModelError
+from teamgraph.errors import ModelError, RunError
 from teamgraph.nodes import HistoryLoader, Human, Loop, Member, Python, Summarizer
 from tests.engine.server.conftest import ASKS, DUO, events_of
 from tests.engine.server.pages.browser import Browser, Page
@@ -277,6 +278,25 @@ def test_sessions_are_searched_renamed_compared_and_deleted(browse: Open) -> Non
     assert "fruit" not in browser.send(confirm.form("/session/delete")).text
     browser.open("/session?session_id=s&user_id=ada", status=404)
     assert "/sessions?user_id=ada" in browser.open("/sessions").links
+
+
+def test_a_turn_that_failed_between_two_others_has_not_changed_the_summary(browse: Open) -> None:
+    nodes = {
+        "history": HistoryLoader(),
+        "say": Member(role="Say", needs=["history"]),
+        "sum": Summarizer(needs=["say"], every=2),
+    }
+    graph = Graph(name="sums", model="echo", nodes=nodes, output=["say"])
+    store, summary = MemoryStore(), json.dumps({"summary": "short", "topics": []})
+    down = ModelError("down", model="m")
+    model = ScriptedModel(["one", "two", summary, down, "three", down, "four", summary])
+    runner = Runner(graph, store=store, model=model)
+    for message in ("1", "2", "x", "3", "x"):
+        with suppress(RunError):
+            runner.run(message, session_id="s")
+    page = browse(graph, store=store).open("/session?session_id=s")
+    assert len(page.all("article")) == 5
+    assert page.text.count("The summary became another one") == 1
 
 
 def test_lists_are_paged(browse: Open) -> None:

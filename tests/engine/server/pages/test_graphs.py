@@ -109,13 +109,18 @@ GRAPH = """\
 name: shop
 model: echo
 nodes:
-  writer: {prompt: "You sell. {% if input.message == 'no' %}Never{% else %}Yes{% endif %}\\n"}
+  writer:
+    prompt: |
+      You sell. {% if input.message == 'no' %}Never{% else %}Yes{% endif %}
+      {{ (1 // (input.message | length - 5)) and '' }}
 """
 CASES = """\
 graph: shop.yaml
 cases:
   a yes: {input: "hi", expect: {writer: {contains: ["Yes"]}}, snapshot: false}
   a snapshot: {input: "hi"}
+  a difference: {input: "ho"}
+  a fault: {input: "fault"}
   a mistake: {input: "hi", expect: {writer: {contains: ["Maybe"]}}, snapshot: false}
 """
 
@@ -129,7 +134,9 @@ def test_the_cases_of_a_graph_are_checked_and_say_which_branches_they_miss(
         "other.prompts.yaml": "graph: elsewhere.yaml\ncases: {}\n",
         "broken.prompts.yaml": "graph: [\n",
         "wrong.prompts.yaml": "graph: shop.yaml\ncase: {}\n",
+        "__prompts__/shop/a-difference.md": "You <gave>. Yes\n",
     }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     graph = Graph.load(tmp_path / "shop.yaml")
     browser = browse(graph, project=tmp_path)
@@ -137,13 +144,19 @@ def test_the_cases_of_a_graph_are_checked_and_say_which_branches_they_miss(
     link = next(each for each in page.all("a") if each.text == "Check the cases of this graph")
     checked = browser.open(link.attributes["href"].partition("#")[0])
     items = {" ".join(each.text.split()) for each in checked.all("li")}
-    assert "shop.prompts.yaml:3 a yes: passes" in items
+    assert "shop.prompts.yaml:3 a yes: passes, no snapshot" in items
+    (differs,) = [each for each in items if each.startswith("shop.prompts.yaml:5 a difference")]
+    assert "wrong, snapshot __prompts__/shop/a-difference.mdThe prompts differ" in differs
+    assert "differs from its snapshot" not in differs  # it is said once, word by word
+    assert "gave" in "".join(each.text for each in checked.all("del"))
+    assert "sell" in "".join(each.text for each in checked.all("ins"))
     assert any(each.startswith("shop.prompts.yaml:4 a snapshot: wrong") for each in items)
+    assert any("a fault: wrong" in each and "zero" in each for each in items)
     assert any("'Maybe' is missing" in each for each in items)
     assert any(each.startswith("wrong.prompts.yaml : wrong") for each in items)
-    assert "4 cases in the project; they render 67 %" in " ".join(checked.text.split())
-    assert any(each.endswith(":1:14 if taken") for each in items)
-    assert not list(tmp_path.glob("__prompts__/**/*.md"))
+    assert "6 cases in the project; they render 67 %" in " ".join(checked.text.split())
+    assert any("if taken" in each for each in items)
+    assert len(list(tmp_path.glob("__prompts__/**/*.md"))) == 1  # none was written
     assert "Check the cases" not in browse(graph).open("/prompts?graph=shop").text
 
 
