@@ -124,10 +124,11 @@ async def working(
     model: Model,
     told: Told,
     *graphs: Graph,
+    connections: int = 4,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[Worker]:
     """A worker in this loop, until the end of the block."""
-    store = PostgresStore(dsn, connections=4)
+    store = PostgresStore(dsn, connections=connections)
     runners = [Runner(graph, store=store, model=model) for graph in graphs or (duo(), asks())]
     worker = Worker(runners, dsn, log=told, **options)
     stop = asyncio.Event()

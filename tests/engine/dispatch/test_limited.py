@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -102,12 +103,15 @@ def test_a_call_that_waits_is_cancelled_with_its_run_and_outlives_its_worker_s_r
             third = await dispatcher.submit(turn("limit 3"))
             assert (await dispatcher.result(third)).status == "done"
             assert told.named("taken_for_dead")
+            assert "foreign key" in told.named("calls_failed")[0]["why"]
             request = Request("m", (Message(role="user", content="all"),))
             assert [piece.text async for piece in model.ask(request)] == [
                 "said ",
                 "all",
                 "said all",
             ]
+        with pytest.raises(InputError, match="no running Worker has this one"):
+            await anext(model.ask(request))
 
     asyncio.run(cancel())
 
@@ -173,6 +177,22 @@ async def work(dsn: str, port: int) -> None:
         await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def other_worker(dsn: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process with another worker, killed at the end if it still runs."""
+    program = "import sys, asyncio; from tests.engine.dispatch.test_limited import work; "
+    program += "asyncio.run(work(sys.argv[1], int(sys.argv[2])))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, dsn, str(port), cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_one_calls_no_more(
     dsn: str,
 ) -> None:
@@ -180,13 +200,12 @@ def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_o
         line = Line()
         server = await asyncio.start_server(line.take, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        program = "import sys, asyncio; from tests.engine.dispatch.test_limited import work; "
-        program += "asyncio.run(work(sys.argv[1], int(sys.argv[2])))"
-        other = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, dsn, str(port), cwd=ROOT
-        )
         model, told = LimitedModel({"m": 3}, others=Caller(port)), Told()
-        async with submitting(dsn) as dispatcher, working(dsn, model, told, duo(), concurrency=4):
+        async with (
+            other_worker(dsn, port) as other,
+            submitting(dsn) as dispatcher,
+            working(dsn, model, told, duo(), concurrency=4),
+        ):
             table = dispatcher.table
             await dispatcher.open()
             while len(await table.workers()) < 2:
@@ -212,7 +231,9 @@ def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_o
 @pytest.mark.parametrize(
     ("limits", "text"),
     [
-        ({"m": 0}, "the limit of 'm' is 0; give a whole number from 1 on"),
+        ({"m": 0}, "the limit of 'm' is 0; give a whole number from 1 to 2147483647"),
+        ({"m": True}, "the limit of 'm' is True"),
+        ({"m": 2**31}, "the limit of 'm' is 2147483648"),
         ({"m": "2"}, "the limit of 'm' is '2'"),
         ([("m", 1)], "limits is a list; give a mapping"),
     ],
@@ -243,6 +264,6 @@ def test_a_limit_is_of_a_model_that_a_graph_asks_and_for_workers() -> None:
         worker({"own/critics": 1})
     with pytest.raises(InputError, match="they ask own/critic, own/first"):
         worker({"zzz": 1})
-    with pytest.raises(NodeError, match="no Worker has this one; give it to the runners"):
+    with pytest.raises(NodeError, match="no running Worker has this one; give it to the runners"):
         Runner(graph, model=LimitedModel({"own/first": 1}, own)).run("m", session_id="s")
     assert isinstance(LimitedModel({}), AnyModel)

@@ -203,6 +203,7 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
     assert "start one" in project.teamgraph("workers", "--dsn", dsn).stderr
     refused = project.teamgraph("queue", "retry", "99", "--dsn", dsn)
     assert (refused.exit_code, "no dead letter 99" in refused.stderr) == (1, True)
+    assert project.teamgraph("queue", "list", "--dead", "--dsn", dsn).exit_code == 0  # the advice
 
 
 @pytest.mark.parametrize(
@@ -213,9 +214,15 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
         (["serve", "desk.yaml", "--dispatch", "--mcp-stdio"], "leave one of them out"),
         (["serve", "desk.yaml", "--dispatch", "--trace", "t", "--model", "m"], "--model, --trace"),
         (["worker", "desk.yaml"], "no database is named"),
+        (["queue", "retry", f"{2**63}", *_DSN], "is not in the range"),
         (["worker", "desk.yaml", "--dsn", "sqlite:///t.db", "--model", "echo"], "sqlite://"),
         (["worker", "desk.yaml", *_DSN, "--limit", "echo"], "'echo' is not the id of a model with"),
         (["worker", "desk.yaml", *_DSN, "--limit", "echo=0"], "the limit of 'echo' is 0"),
+        (["worker", "desk.yaml", *_DSN, "--limit", f"echo={'9' * 5000}"], "is not the id of"),
+        (
+            ["worker", "desk.yaml", *_DSN, "--limit", "echo=2", "--limit", "echo=3"],
+            "'echo' has two limits; leave one of them out",
+        ),
         (
             ["worker", "desk.yaml", *_DSN, "--model", "echo", "--limit", "eco=2"],
             "a limit of 'eco', and no graph asks it; did you mean 'echo'?",
