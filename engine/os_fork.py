@@ -5,7 +5,8 @@ the child a descriptor shares its file lock with the parent, a lock may be held 
 does not exist, and a thread pool has no threads. Before a fork we wait until no other thread
 is opening a file, changing what a held lock guards, or importing one of our modules; in the child
 every descriptor is closed (which leaves the parent's file locks alone) and every owner is reset.
-Signals that would end either process wait until that is done.
+Signals that would end either process wait until that is done, unless another thread of the parent
+takes them.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class ForkGuard:
         self._locks: WeakSet[_Lock] = WeakSet()
         self._callbacks: list[Callable[[], None]] = []
         self._acquired: list[_Lock] = []
-        self._mask: set[int] = set()
+        self._masks: dict[int, set[int]] = {}
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(
                 before=self._before,
-                after_in_parent=lambda: self._then_end(self._release),
-                after_in_child=lambda: self._then_end(self._reset),
+                after_in_parent=lambda: self._finish(self._release),
+                after_in_child=lambda: self._finish(self._reset),
             )
 
     def own(self, owner: ProcessOwned) -> None:
@@ -100,11 +101,11 @@ class ForkGuard:
             self._importing.discard(thread)
 
     def _before(self) -> None:
-        self._mask = {*signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)}
+        self._masks[get_ident()] = {*signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)}
         deadline = time.monotonic() + _PATIENCE
         while self._foreign_imports() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
-        self._acquired.extend(
+        self._acquired.extend(  # one by one: an interrupt between two leaves a true list
             lock
             for lock in list(self._locks)
             if lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
@@ -114,14 +115,14 @@ class ForkGuard:
             lambda: self._opening <= {get_ident()}, timeout=max(0.0, deadline - time.monotonic())
         )
 
-    def _then_end(self, act: Callable[[], None]) -> None:
-        """Do it, then let the signals come that waited for it."""
+    def _finish(self, act: Callable[[], None]) -> None:
+        """Finish a hook, then unblock the signals; one whose handler raises is sent again."""
         try:
             act()
         finally:
             pending = signal.sigpending() & _ENDING
             try:
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident(), set()))
             except BaseException:  # noqa: BLE001  of a handler; Python ignores what a hook raises
                 main = cast("int", main_thread().ident)
                 for number in pending:

@@ -203,7 +203,7 @@ class Record(FrozenStruct, frozen=True, eq=False):
     that into a skip or a value). `state` is the node's own state for the next turn,
     `session_state` the keys that it sets in the shared one; both apply once the run is done.
     `quotes` are the texts of earlier runs that the messages may repeat. `queued` are the seconds
-    that the node was ready and waited for others to end, as `max_parallel` says.
+    for which the node was ready and `max_parallel` let it not start; 0 in a graph without it.
 
     A record that is `running` or `waiting` is replaced by the next one of its attempt: it has the
     tool calls so far (`calls` counts those of the node in all its attempts) and the `questions` to

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 TracedOperation: TypeAlias = Literal["run", "node", "model call", "tool call"]
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
-Content: TypeAlias = Mapping[str, Callable[[], str]]
+ContentAttributes: TypeAlias = Mapping[str, Callable[[], str]]
 """Attributes that are made and recorded only on request."""
 
 PERSON = "person"
@@ -72,7 +72,7 @@ FAILED = frozenset({"failed", "late", "invalid", "unknown", "refused"})
 NO_REPLY = "_OTHER"
 """The conventions' type of an error of which no more is known."""
 STATUSES = {NodeFinished: "done", NodeSkipped: "skipped", NodeFailed: "failed"}
-NO_CONTENT: Content = MappingProxyType({})
+NO_CONTENT: ContentAttributes = MappingProxyType({})
 
 
 class OpenTelemetry:
@@ -257,7 +257,7 @@ class OpenTelemetry:
         parent: _OpenSpan | None,
         name: str,
         attributes: Mapping[str, str],
-        content: Content = NO_CONTENT,
+        content: ContentAttributes = NO_CONTENT,
     ) -> _OpenSpan:
         """Start a span inside `parent`, and make it current where the event was emitted."""
         outside = contexts.get_current()
@@ -283,7 +283,7 @@ class OpenTelemetry:
         return opened
 
     def _set(
-        self, opened: _OpenSpan, attributes: Attributes, content: Content = NO_CONTENT
+        self, opened: _OpenSpan, attributes: Attributes, content: ContentAttributes = NO_CONTENT
     ) -> None:
         opened.span.set_attributes(attributes)
         if self._content and opened.span.is_recording():

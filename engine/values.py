@@ -310,12 +310,12 @@ def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     return made
 
 
-class Absent:
+class NoValue:
     """There is no value."""
 
 
-ABSENT: Final = Absent()
-_Value: TypeAlias = "JSON | Absent"
+NO_VALUE: Final = NoValue()
+_Value: TypeAlias = "JSON | NoValue"
 
 
 def merge_changes(base: _Value, theirs: _Value, ours: _Value) -> _Value:
@@ -346,14 +346,16 @@ def _merge_mappings(
 ) -> dict[str, JSON]:
     merged: dict[str, JSON] = {}
     for key in dict.fromkeys([*theirs, *ours]):
-        value = merge_changes(base.get(key, ABSENT), theirs.get(key, ABSENT), ours.get(key, ABSENT))
-        if not isinstance(value, Absent):
+        value = merge_changes(
+            base.get(key, NO_VALUE), theirs.get(key, NO_VALUE), ours.get(key, NO_VALUE)
+        )
+        if not isinstance(value, NoValue):
             merged[key] = value
     return merged
 
 
 def _may_be(kind: type, base: _Value) -> bool:
-    return isinstance(base, kind | Absent)
+    return isinstance(base, kind | NoValue)
 
 
 def _is_same(one: _Value, other: _Value) -> bool:
@@ -362,7 +364,7 @@ def _is_same(one: _Value, other: _Value) -> bool:
 
 def _is_set_alike(base: _Value, theirs: _Value, ours: _Value) -> bool:
     """Whether both set (or removed) the same value, and did not append the same text to one."""
-    if theirs is None or isinstance(theirs, bool | Absent):
+    if theirs is None or isinstance(theirs, bool | NoValue):
         return _is_same(theirs, ours)
     is_append = isinstance(base, str) and base != "" and str(theirs).startswith(base)
     return isinstance(theirs, str) and _is_same(theirs, ours) and not is_append

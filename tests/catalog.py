@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from teamgraph.engine.messages import Usage
+from teamgraph import Usage
 from teamgraph.engine.models.litellm import IMPORTER, price
 
 FILE = Path(__file__).parents[1] / "engine" / "models" / "catalog.json"

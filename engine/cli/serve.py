@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..graph.graph import Graph
     from ..run.runner import Runner
     from ..server.access import Auth
-    from ..server.reloading import GraphFiles
+    from ..server.reloading import WatchedGraphs
     from ..session.store import Store
 
 app = typer.Typer(add_completion=False)
@@ -257,7 +257,7 @@ async def serve_graphs(  # noqa: PLR0913  independent options, by keyword
     listening: ListenOptions,
     *,
     announce: Callable[[str, str | None, Callable[[], str]], None],
-    files: GraphFiles | None = None,
+    files: WatchedGraphs | None = None,
     project: Path | None = None,
     mcp: bool = False,
     dsn: str | None = None,

@@ -53,9 +53,9 @@ def ui(
     $ teamgraph ui team.yaml
     $ teamgraph ui team.yaml --read-only --no-open
     """
-    from ..server.reloading import GraphFiles
+    from ..server.reloading import WatchedGraphs
 
-    files = GraphFiles(graphs, graph_options.load)
+    files = WatchedGraphs(graphs, graph_options.load)
     for graph in files.graphs:
         runner_options.begin_import(graph)
     access, opening = AccessOptions(read_only=read_only), set[asyncio.Task[bool]]()

@@ -9,7 +9,7 @@ dead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
@@ -22,12 +22,12 @@ from ..run.runner import Runner
 from ..unknown_names import explained
 from ..values import check_mapping
 from .schema import CALLS
+from .takeover import Log
 from .turns import CallRow, TurnTable
 
 MOST = 2**31 - 1
 """The greatest limit: a PostgreSQL `int`."""
 _PAUSE = 1.0
-Log = Callable[[str, Mapping[str, object]], None]
 
 
 class LimitedModel(AnyModel):
@@ -92,12 +92,12 @@ class CallRows:
         self._table = table
         self._worker = worker
         self._log = log
-        self._calls: dict[UUID, _Call] = {}
+        self._calls: dict[UUID, _LimitedCall] = {}
 
     @asynccontextmanager
     async def call(self, model_id: str, limit: int) -> AsyncGenerator[None]:
         """A block that waits until a call of the model may run, and is the call."""
-        call = _Call(CallRow(uuid4(), model_id, limit))
+        call = _LimitedCall(CallRow(uuid4(), model_id, limit))
         self._calls[call.row.id] = call
         try:
             self._table.ring(CALLS)
@@ -145,7 +145,7 @@ def connect(runners: Collection[Runner], rows: CallRows) -> list[LimitedModel]:
     return limited
 
 
-class _Call(Struct):
+class _LimitedCall(Struct):
     """A call of this worker, and whether it may run."""
 
     row: CallRow

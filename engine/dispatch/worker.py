@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from hashlib import sha256
@@ -63,7 +63,7 @@ from .event_rows import has_last, merge_tokens, parse_events
 from .in_process import runners_by_name, start
 from .limited import CallRows, connect
 from .protocol import Submission
-from .takeover import SUSPECT_AFTER, Membership
+from .takeover import SUSPECT_AFTER, Log, Membership
 from .turns import SubmittedTurn, TurnTable, WorkerRow
 
 ATTEMPTS = 5
@@ -75,7 +75,6 @@ DEQUEUE = 0.1
 KEEP = 3600.0
 """Seconds for which the events of a turn that has ended are kept."""
 _PAUSE = 0.5
-Log = Callable[[str, Mapping[str, object]], None]
 
 
 class Worker:

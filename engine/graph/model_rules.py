@@ -14,7 +14,7 @@ from .node import Node, asks_model, graph_in, tools_of
 if TYPE_CHECKING:
     from .graph import Budget, Declaration, Graph
 
-Named: TypeAlias = "str | ModelSpec | None"
+DeclaredModel: TypeAlias = "str | ModelSpec | None"
 
 
 class _Asker(NamedTuple):
@@ -25,7 +25,7 @@ class _Asker(NamedTuple):
 
     node_id: str
     node: Node
-    model: Named
+    model: DeclaredModel
     is_reported: bool = False
 
 
@@ -46,12 +46,12 @@ def model_problems(
             yield from _price_problems(askers, (*path, "usd"))
 
 
-def unlike_ids(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
+def unlike_ids(model: DeclaredModel, nodes: Mapping[str, Node]) -> Iterator[Problem]:
     """Warnings of single words that are like no id, which only a `Model` object can serve."""
     return (each for each in _id_problems(model, nodes) if each.severity == "warning")
 
 
-def _id_problems(model: Named, nodes: Mapping[str, Node]) -> Iterator[Problem]:
+def _id_problems(model: DeclaredModel, nodes: Mapping[str, Node]) -> Iterator[Problem]:
     """Ids that no adapter would serve."""
     named = [*_named(model, ("model",))]
     for node_id, node in nodes.items():
@@ -86,7 +86,7 @@ def _price_problems(askers: Iterable[_Asker], path: KeyPath) -> Iterator[Problem
 
 
 def _askers(
-    nodes: Mapping[str, Node], templates: Collection[str], default: Named
+    nodes: Mapping[str, Node], templates: Collection[str], default: DeclaredModel
 ) -> Iterator[_Asker]:
     """The nodes that ask a model, also those in inner graphs, which inherit its model."""
     for node_id, node in nodes.items():
@@ -98,11 +98,11 @@ def _askers(
                 yield asker._replace(node_id=node_id, is_reported=is_reported)
 
 
-def _ids(model: Named) -> list[str]:
+def _ids(model: DeclaredModel) -> list[str]:
     return [model_id for _, model_id, _ in _named(model, ())]
 
 
-def _named(model: Named, path: KeyPath) -> Iterator[tuple[KeyPath, str, str | None]]:
+def _named(model: DeclaredModel, path: KeyPath) -> Iterator[tuple[KeyPath, str, str | None]]:
     """The ids of a model and its fallbacks, with their paths and addresses."""
     if isinstance(model, str):
         yield path, model, None

@@ -31,7 +31,7 @@ from .protocol import Chunk, Model, Reply, Request, close_answer
 from .registry import AnyModel
 
 VERSION = 1
-Origin: TypeAlias = Literal["graph", "default", "override"]
+ModelOrigin: TypeAlias = Literal["graph", "default", "override"]
 """Who named the model: the graph, nobody, or the caller, for all nodes."""
 _ADDRESSES = frozenset(("api_base", "api_key_env"))
 _WORD = re.compile(r"\s+|\S+\s*")
@@ -47,7 +47,7 @@ class Recording(Struct):
 
     file: Path
     request: Mapping[str, JSON]
-    model_from: Origin
+    model_from: ModelOrigin
     replies: list[Reply] = field(default_factory=list[Reply])
     asked: int = 0
 
@@ -167,7 +167,7 @@ class Recorder:
         recording.replies.append(reply)
         recording.write()
 
-    def _origin(self, model_id: str) -> Origin:
+    def _origin(self, model_id: str) -> ModelOrigin:
         if model_id == self.override:
             return "override"
         return "default" if model_id == self._default else "graph"
@@ -266,7 +266,7 @@ class Replay:
     ) -> None:
         """See `ServesIds`: likewise."""
 
-    def _model_from(self, origin: Origin) -> str | None:
+    def _model_from(self, origin: ModelOrigin) -> str | None:
         recordings = self._recordings.values()
         named = (each.request["model"] for each in recordings if each.model_from == origin)
         return cast("str | None", next(named, None))

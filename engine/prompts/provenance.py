@@ -58,7 +58,7 @@ class Span(Struct, frozen=True):
     is_text: bool = False
 
 
-class Origin(NamedTuple):
+class TemplatePosition(NamedTuple):
     """The position of what printed a text; `is_text` if the template has this very text there."""
 
     template: str
@@ -66,7 +66,7 @@ class Origin(NamedTuple):
     column: int
     is_text: bool = False
 
-    def after(self, text: str) -> Origin:
+    def after(self, text: str) -> TemplatePosition:
         """The position behind `text`, which begins here."""
         if not self.is_text:
             return self
@@ -82,7 +82,7 @@ class OriginPiece(NamedTuple):
     """
 
     length: int
-    origin: Origin | None
+    origin: TemplatePosition | None
     values: tuple[str, ...] = ()
 
 
@@ -104,7 +104,9 @@ class TracedText(str):
         return self
 
     @classmethod
-    def of(cls, text: str, origin: Origin | None, values: tuple[str, ...] = ()) -> TracedText:
+    def of(
+        cls, text: str, origin: TemplatePosition | None, values: tuple[str, ...] = ()
+    ) -> TracedText:
         """A text that has one origin."""
         return cls(text, [OriginPiece(len(text), origin, values)] if text else ())
 
@@ -113,7 +115,7 @@ class TracedText(str):
         """The paths of all values that it shows."""
         return tuple(dict.fromkeys(value for piece in self.pieces for value in piece.values))
 
-    def at(self, origin: Origin) -> TracedText:
+    def at(self, origin: TemplatePosition) -> TracedText:
         """The same text, with `origin` for the pieces that have none yet."""
         return TracedText(
             self, [piece._replace(origin=piece.origin or origin) for piece in self.pieces]
@@ -316,7 +318,7 @@ class TraceTransformer(NodeTransformer):
     what was read in it.
     """
 
-    def __init__(self, name: str, origins: list[Origin]) -> None:
+    def __init__(self, name: str, origins: list[TemplatePosition]) -> None:
         self._name = name
         self._origins = origins
 
@@ -431,7 +433,7 @@ class TraceTransformer(NodeTransformer):
                 node.args[index] = self._visited(argument)
 
     def _origin(self, origin: Position, *, is_text: bool = False) -> nodes.Const:
-        self._origins.append(Origin(self._name, int(origin), origin.column, is_text))
+        self._origins.append(TemplatePosition(self._name, int(origin), origin.column, is_text))
         return nodes.Const(len(self._origins) - 1)
 
 
@@ -478,7 +480,7 @@ def trace_spans(rendered: CapturedPrompt) -> tuple[tuple[Span, ...], ...]:
     """
     texts = render_traced(rendered)
     if [*map(str, texts)] != [message.content for message in rendered.messages]:
-        start = Origin(rendered.template, 1, 1)
+        start = TemplatePosition(rendered.template, 1, 1)
         texts = [TracedText.of(message.content, start) for message in rendered.messages]
     return tuple(text.stretches() for text in texts)
 
@@ -519,7 +521,7 @@ class TracingEnvironment(PromptEnvironment):
         super().__init__(self.traced)
         self._sources = sources
         self._templates: dict[str, Template] = {}
-        self._origins: list[Origin] = []
+        self._origins: list[TemplatePosition] = []
         self.filters |= {EMIT: _emit, REPLAY: self._replay, LOOP: _rounds, CONCAT: _joined}
         self.filters |= {
             MARK: _mark_text,

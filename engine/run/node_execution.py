@@ -35,7 +35,7 @@ from ..graph.yaml.reader import display_path
 from ..messages import JSON, NO_USAGE, Message
 from ..node_path import NodePath
 from ..records import Exchange, Fault, Question, Record
-from ..values import ABSENT, merge_changes, to_json
+from ..values import NO_VALUE, merge_changes, to_json
 
 T = TypeVar("T")
 DEFAULT_TIMEOUT = 600.0
@@ -201,7 +201,7 @@ class GraphRuns(Struct):
             for key, value in patch.items():
                 ours: JSON = value
                 if self.is_items and key in merged:
-                    base = read.get(key, ABSENT)
+                    base = read.get(key, NO_VALUE)
                     try:
                         ours = cast("JSON", merge_changes(base, merged[key], value))
                     except ValueError as error:

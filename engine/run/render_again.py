@@ -58,7 +58,7 @@ class Surroundings(Struct, frozen=True):
 
     path: NodePath
     message: MessageSource | None = None
-    item: ItemSource | None = None
+    item: MapSource | None = None
     turns: Mapping[str, Sequence[int | None]] = {}
     turn_of: Mapping[str, int] = {}
     past: Mapping[int, tuple[str, str]] = {}
@@ -70,17 +70,17 @@ class MessageSource(Struct, frozen=True):
     """Where the message of an inner graph comes from: the node around it, what that rendered."""
 
     around: Surroundings
-    rendered: RenderedPrompt | None
+    rendered: TracedPrompt | None
 
 
-class ItemSource(Struct, frozen=True):
+class MapSource(Struct, frozen=True):
     """Where the items of a map come from: what its expression reads."""
 
     around: Surroundings
     reads: tuple[str, ...]
 
 
-class RenderedPrompt(Struct, frozen=True):
+class TracedPrompt(Struct, frozen=True):
     """The texts of a prompt with their provenance, its values by name, and what they stand for."""
 
     texts: Sequence[TracedText]
@@ -88,7 +88,7 @@ class RenderedPrompt(Struct, frozen=True):
     around: Surroundings
 
     @classmethod
-    def of(cls, captured: CapturedPrompt, around: Surroundings) -> RenderedPrompt:
+    def of(cls, captured: CapturedPrompt, around: Surroundings) -> TracedPrompt:
         """Render a prompt with provenance; without texts if that is not possible any more.
 
         It is done at once: a kind may change later what it has given to its template.
@@ -108,7 +108,7 @@ class PromptAgain(Struct, frozen=True):
     """
 
     exchange: Exchange
-    prompt: RenderedPrompt | None = None
+    prompt: TracedPrompt | None = None
     before: Exchange | None = None
 
 
@@ -248,10 +248,10 @@ class RecordedExecution(RunExecution):
     again: PromptsAgain = field(default_factory=lambda: PromptsAgain({}))
     turn_log: TurnLog = field(default_factory=TurnLog)
     message: MessageSource | None = None
-    item: ItemSource | None = None
+    item: MapSource | None = None
     given_by: Mapping[str, NodePath] = {}
-    rendered: dict[str, dict[str, RenderedPrompt]] = field(
-        default_factory=dict[str, "dict[str, RenderedPrompt]"]
+    rendered: dict[str, dict[str, TracedPrompt]] = field(
+        default_factory=dict[str, "dict[str, TracedPrompt]"]
     )
 
     @classmethod
@@ -341,7 +341,7 @@ class RecordedExecution(RunExecution):
         inner.given_by = {**self.given_by, **dict.fromkeys(asked.names, inner.path)}
         if (items := items_of(self.prepared.graph.nodes[node.node_id])) is not None:
             reads = self.prepared.graph.expression(items.expression).reads
-            inner.item = ItemSource(around, tuple(each.path for each in reads))
+            inner.item = MapSource(around, tuple(each.path for each in reads))
         return inner
 
     def surroundings(self, node: NodeExecution, given: Collection[str] = ()) -> Surroundings:
@@ -374,7 +374,7 @@ class RecordedCall(ModelCall, kw_only=True):
     """
 
     execution: RecordedExecution
-    pending: RenderedPrompt | None = None
+    pending: TracedPrompt | None = None
 
     def render(self, prompt: str | None = None, /, **variables: object) -> str:
         """See `Context.render`; remembers what the text was made of."""
@@ -385,7 +385,7 @@ class RecordedCall(ModelCall, kw_only=True):
         captured = CapturedPrompt(template, prompts.sources(template), names, messages)
         around = self.execution.surroundings(self.node, variables)
         known = self.execution.rendered.setdefault(self.node.node_id, {})
-        known[text] = RenderedPrompt.of(captured, around)
+        known[text] = TracedPrompt.of(captured, around)
         return text
 
     def _rendered(self, template: str, variables: Mapping[str, object]) -> tuple[Message, ...]:
@@ -398,7 +398,7 @@ class RecordedCall(ModelCall, kw_only=True):
             given = variables.keys() - self.scope.names(self.node).keys()
             around = self.execution.surroundings(self.node, given)
             captured = CapturedPrompt(template, sources, variables, exchange.messages)
-            self.pending = RenderedPrompt.of(captured, around)
+            self.pending = TracedPrompt.of(captured, around)
         return ()
 
     async def _in_form(

@@ -32,7 +32,7 @@ from ..graph.plan import bits_of, is_live
 from ..messages import JSON
 from ..records import Record
 from ..returns.shape import Shape, shape
-from ..values import ABSENT, merge_changes
+from ..values import NO_VALUE, merge_changes
 from .node_execution import NodeExecution
 
 
@@ -170,7 +170,7 @@ class TemplateScope(Struct):
         order, before = self.graph.plan.order, self.graph.plan.stops[node.node_id].before
         at_once = [order[index] for index in bits_of(self.patched & ~before)]
         for key in values.keys() & self.newest.keys():
-            base, theirs = read.get(key, ABSENT), self.newest[key]
+            base, theirs = read.get(key, NO_VALUE), self.newest[key]
             if theirs is not base:
                 try:
                     merged[key] = cast("JSON", merge_changes(base, theirs, values[key]))

@@ -21,7 +21,7 @@ from .openapi import Operation
 from .server import server_of
 
 
-class GraphQuery(Body):
+class NoParameters(Body):
     """Nothing: all graphs are listed."""
 
 
@@ -51,7 +51,7 @@ class PromptQuery(Body):
 
 async def list_graphs(request: Request) -> Response:
     """List the graphs with their nodes and edges."""
-    read_query(request, GraphQuery)
+    read_query(request, NoParameters)
     return json_response(
         {
             "graphs": [
@@ -130,7 +130,7 @@ async def _has_used(request: Request, query: PromptQuery, prompt_hash: str) -> b
 
 
 operations = (
-    Operation("GET", "/api/graphs", list_graphs, query=GraphQuery),
+    Operation("GET", "/api/graphs", list_graphs, query=NoParameters),
     Operation("POST", "/api/prompts/render", render_prompts, body=RenderBody),
     Operation("GET", "/api/prompts/{prompt_hash}", show_prompt, query=PromptQuery),
 )

@@ -38,7 +38,7 @@ from .http import (
     until_disconnect,
 )
 from .openapi import Operation
-from .positions import Position
+from .positions import EventPosition
 from .runs import LiveRun, TellRun
 from .server import Server, server_of
 
@@ -136,7 +136,7 @@ class WaitingQuery(PageQuery):
     """The runs of a user that wait for a person."""
 
 
-class RunQuery(Whose):
+class EventsQuery(Whose):
     """Which run, and after which of its events."""
 
     after: str | None = Field(default=None, description="An event id, as the header Last-Event-ID.")
@@ -174,9 +174,9 @@ async def read_events(request: Request) -> Response:
     After a cut, `Last-Event-ID` continues behind that event. A run that was interrupted, as by a
     crash of the server, is resumed. 204 if there is nothing after the event.
     """
-    query = read_query(request, RunQuery)
+    query = read_query(request, EventsQuery)
     given = request.headers.get("last-event-id") or query.after
-    after = Position.parse(given) if given else None
+    after = EventPosition.parse(given) if given else None
     live = await until_disconnect(request, _live(request, query))
     if after is not None and live.is_over(after):
         return Response(status_code=204)  # so that a browser does not ask again and again
@@ -300,7 +300,7 @@ async def stopped(request: Request, run_id: str, whose: Whose) -> Run:
     return run
 
 
-async def frames(live: LiveRun, after: Position | None = None) -> AsyncGenerator[bytes]:
+async def frames(live: LiveRun, after: EventPosition | None = None) -> AsyncGenerator[bytes]:
     """The frames of an event stream; the last one is an `error` if the run has no last event."""
     try:
         async with aclosing(live.read(after)) as events:
@@ -333,7 +333,7 @@ async def _respond(
     return json_response(ids, 202)
 
 
-async def _live(request: Request, query: RunQuery) -> LiveRun:
+async def _live(request: Request, query: EventsQuery) -> LiveRun:
     """The run with its events: in progress, resumed, or as it is stored."""
     server, user_id = server_of(request), caller(request).user(query.user_id)
     live = server.runs.live(user_id, path_parameter(request, "run_id"))
@@ -348,7 +348,7 @@ async def _live(request: Request, query: RunQuery) -> LiveRun:
 
 
 async def _shared(
-    request: Request, query: RunQuery, dispatcher: DBOSDispatcher, live: LiveRun | None
+    request: Request, query: EventsQuery, dispatcher: DBOSDispatcher, live: LiveRun | None
 ) -> LiveRun:
     """A run that workers execute, with its events; as it is stored once these are dropped."""
     user_id = caller(request).user(query.user_id)
@@ -434,7 +434,7 @@ _ONE = "/api/runs/{run_id:path}"
 operations = (
     Operation("POST", "/api/runs", start_run, body=StartBody, events=True),
     Operation("GET", "/api/runs", list_waiting, query=WaitingQuery),
-    Operation("GET", f"{_ONE}/events", read_events, query=RunQuery, events=True),
+    Operation("GET", f"{_ONE}/events", read_events, query=EventsQuery, events=True),
     Operation("POST", f"{_ONE}/cancel", stop_run, body=Whose),
     Operation("POST", f"{_ONE}/resume", resume_run, body=ResumeBody, events=True),
     Operation("POST", f"{_ONE}/fork", fork_run, body=ForkBody, events=True),

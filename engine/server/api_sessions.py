@@ -42,7 +42,7 @@ class PageQuery(UsersQuery, WhoseQuery):
     """A page of a list of a user."""
 
 
-class ListQuery(PageQuery):
+class SessionsQuery(PageQuery):
     """The sessions of a user, or the turns with a text in them."""
 
     search: str | None = Field(None, description="A text in the message or answer of a turn.")
@@ -72,7 +72,7 @@ async def list_users(request: Request) -> Response:
 
 async def list_sessions(request: Request) -> Response:
     """List the sessions of a user, or the turns that contain a text, newest first."""
-    query = read_query(request, ListQuery)
+    query = read_query(request, SessionsQuery)
     user_id, store = caller(request).user(query.user_id), server_of(request).store
     if query.search is None:
         infos = await store.sessions(user_id, limit=query.limit, offset=query.offset)
@@ -136,7 +136,7 @@ def _session(request: Request, whose: WhoseQuery) -> Session:
 _ONE = "/api/sessions/{session_id:path}"
 operations = (
     Operation("GET", "/api/users", list_users, query=UsersQuery),
-    Operation("GET", "/api/sessions", list_sessions, query=ListQuery),
+    Operation("GET", "/api/sessions", list_sessions, query=SessionsQuery),
     Operation("GET", f"{_ONE}/export", export_session, query=WhoseQuery),
     Operation("POST", f"{_ONE}/import", import_session, body=ImportBody),
     Operation("GET", _ONE, show_session, query=PageQuery),

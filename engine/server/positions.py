@@ -21,7 +21,7 @@ from ..records import Record
 _ID = re.compile(r"(\d{1,9})-([0-9a-f]{8})-(\d{1,9})-([0-9a-f]{8})")
 
 
-class Position(Struct, frozen=True):
+class EventPosition(Struct, frozen=True):
     """What a client was told: up to event `number` of `stream`; `nodes` and `check` as above."""
 
     number: int
@@ -33,7 +33,7 @@ class Position(Struct, frozen=True):
         return f"{self.number}-{self.stream}-{self.nodes}-{self.check:08x}"
 
     @classmethod
-    def parse(cls, event_id: str) -> Position:
+    def parse(cls, event_id: str) -> EventPosition:
         """The position that an event id is; raises `InputError`."""
         match = _ID.fullmatch(event_id)
         if match is None:
@@ -43,14 +43,14 @@ class Position(Struct, frozen=True):
             )
         return cls(int(match[1]), match[2], int(match[3]), int(match[4], 16))
 
-    def at(self, number: int) -> Position:
+    def at(self, number: int) -> EventPosition:
         """The position of a client that knows as much, and has this event."""
-        return Position(number, self.stream, self.nodes, self.check)
+        return EventPosition(number, self.stream, self.nodes, self.check)
 
-    def with_node(self, path: str) -> Position:
+    def with_node(self, path: str) -> EventPosition:
         """The position of a client that was told of one more finished node."""
         check = self.check ^ crc32(path.encode())
-        return Position(self.number, self.stream, self.nodes + 1, check)
+        return EventPosition(self.number, self.stream, self.nodes + 1, check)
 
     def told(self, finished: Iterable[Record]) -> frozenset[str]:
         """The paths of those finished nodes that the client was told.

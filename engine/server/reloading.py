@@ -29,7 +29,7 @@ _DECLARING = (".yaml", ".yml", ".json")
 """The ends of the names of graph files, and of the schemas and locks beside them."""
 
 
-class GraphFile(Struct):
+class WatchedGraph(Struct):
     """A graph file: the graph as it could be loaded last, and its problems as it is now.
 
     `stamps` are those of the files that it is made of.
@@ -69,11 +69,11 @@ class GraphFile(Struct):
         return found
 
 
-class GraphFiles:
+class WatchedGraphs:
     """The graph files of a server, loaded by `load`."""
 
     def __init__(self, paths: Iterable[Path], load: Callable[[Path], Graph]) -> None:
-        self._files = [GraphFile(path) for path in paths]
+        self._files = [WatchedGraph(path) for path in paths]
         self._load = load
         for each in self._files:
             each.load(load)
@@ -103,7 +103,7 @@ class GraphFiles:
         return replace(server, runners=runners, broken=self.broken, drawings={})
 
     def _reloaded(
-        self, file: GraphFile, runners: dict[str, Runner], make: Callable[[Graph], Runner]
+        self, file: WatchedGraph, runners: dict[str, Runner], make: Callable[[Graph], Runner]
     ) -> dict[str, Runner]:
         """The runners with that of a file that was changed; it stays where it is among them."""
         before = file.graph
@@ -131,7 +131,12 @@ class Reloader:
     """ASGI middleware that looks at each request whether graph files were changed on disk."""
 
     def __init__(
-        self, app: ASGIApp, *, served: Starlette, files: GraphFiles, make: Callable[[Graph], Runner]
+        self,
+        app: ASGIApp,
+        *,
+        served: Starlette,
+        files: WatchedGraphs,
+        make: Callable[[Graph], Runner],
     ) -> None:
         self._app = app
         self._served = served

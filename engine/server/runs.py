@@ -33,7 +33,7 @@ from ..events import (
 from ..records import Record, Run, RunStatus, SessionKey
 from ..session.store import Store
 from ..stores.leases import WATCHER
-from .positions import Position
+from .positions import EventPosition
 
 TellRun: TypeAlias = Callable[[Listener], Coroutine[object, object, Run]]
 """Runs to the end, and tells a listener the events: `EventStream.tell`."""
@@ -48,7 +48,7 @@ class Numbered(NamedTuple):
 
     number: int
     event: Event
-    position: Position
+    position: EventPosition
 
 
 _NOTED = frozenset(
@@ -57,7 +57,7 @@ _NOTED = frozenset(
 """The events that a run itself has to know of."""
 
 
-def _number_of(known: tuple[Event, Position]) -> int:
+def _number_of(known: tuple[Event, EventPosition]) -> int:
     return known[0].sequence
 
 
@@ -89,9 +89,9 @@ class LiveRun:
         self._on_begun = on_begun
         self._is_shared = is_shared
         self._finished = [record for record in before if record.status == "done"]
-        self._events: list[tuple[Event, Position]] = []
+        self._events: list[tuple[Event, EventPosition]] = []
         self._dropped = 0
-        self._known = Position(0, f"{getrandbits(32):08x}")
+        self._known = EventPosition(0, f"{getrandbits(32):08x}")
         self._told: set[str] = set()
         self._ended = asyncio.Event()
         self._changed: asyncio.Event | None = None
@@ -117,7 +117,7 @@ class LiveRun:
         """What ended the run, if it is no success."""
         return self._error
 
-    def is_over(self, after: Position) -> bool:
+    def is_over(self, after: EventPosition) -> bool:
         """Whether no event follows on a position."""
         return self.is_ended and (after.stream, after.number) == (self._known.stream, self._last)
 
@@ -136,7 +136,7 @@ class LiveRun:
             if not self._readers and not self.is_ended:  # whoever began it may have left meanwhile
                 self._leave(max(self._grace, UNREAD))
 
-    async def read(self, after: Position | None = None) -> AsyncGenerator[Numbered]:
+    async def read(self, after: EventPosition | None = None) -> AsyncGenerator[Numbered]:
         """The events after a position, those that there are and those to come.
 
         In a stream that continues the one of the position, the client is told first that the
@@ -150,7 +150,7 @@ class LiveRun:
                 number = after.number
             elif after is not None:
                 told = after.told(self._finished)
-                first = Position(0, self._known.stream, after.nodes, after.check)
+                first = EventPosition(0, self._known.stream, after.nodes, after.check)
                 reset = AnswerReset(self.run_id, self.key.session_id, 0, None, 0)
                 yield Numbered(0, reset, first)
             while True:
@@ -198,7 +198,7 @@ class LiveRun:
         """Keep an event, and what the client knows that has it: the number in that is not set."""
         if self._is_shared and not self._events:
             stream = sha256(event.run_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            self._known = Position(0, stream)
+            self._known = EventPosition(0, stream)
         if type(event) in _NOTED:
             self._note(event)
         self._events.append((event, self._known))

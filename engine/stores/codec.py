@@ -41,7 +41,7 @@ DecodeRecord: TypeAlias = "Callable[[Document, References], Record]"
 _REPLAYED: tuple[Role, Role] = ("user", "assistant")
 _PLAIN = {"role", "content"}
 _REPLAY = {"role", "content", "origin"}
-Words: TypeAlias = tuple[str, ...]
+SharedWords: TypeAlias = tuple[str, ...]
 _MADE, _DECLARED = ("kind", "fingerprint"), ("graph", "declared")
 _CALL = ("prompt", "prompt_hash", "model")
 _TICKS = 1 << 22  # the times of this century are whole numbers of them
@@ -504,7 +504,7 @@ _SUMMARY_TYPES = {**_types(Summary), "text": (str,)}
 class Shared(Protocol):
     """Numbers of what many documents share, and what has these numbers."""
 
-    def words(self, words: Words) -> int:
+    def words(self, words: SharedWords) -> int:
         """The number of some words."""
         ...
 
@@ -516,7 +516,7 @@ class Shared(Protocol):
 class SharedLookup(Protocol):
     """What has the numbers that `Shared` gave; the defaults where it was lost."""
 
-    def words_at(self, number: int) -> Words | None:
+    def words_at(self, number: int) -> SharedWords | None:
         """The words of a number, None if they were lost."""
         ...
 
@@ -642,13 +642,13 @@ def _values_in(reply: str) -> Document:
     return {}
 
 
-def _pack_words(packed: Document, name: str, fields: Words, shared: Shared) -> None:
+def _pack_words(packed: Document, name: str, fields: SharedWords, shared: Shared) -> None:
     words = (packed.pop(fields[0], ""), packed.pop(fields[1], ""))
     if words != ("", ""):
         packed[name] = shared.words(words)
 
 
-def _unpack_words(document: Document, name: str, fields: Words, shared: SharedLookup) -> None:
+def _unpack_words(document: Document, name: str, fields: SharedWords, shared: SharedLookup) -> None:
     if name in document:
         words = shared.words_at(document.pop(name)) or ()
         document |= {field: word for field, word in zip(fields, words, strict=False) if word}

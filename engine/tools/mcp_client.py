@@ -81,7 +81,7 @@ async def list_tools(server: str, address: MCPAddress) -> dict[str, dict[str, JS
 
     Raises `ToolError`.
     """
-    connection = Connection(server, address)
+    connection = MCPConnection(server, address)
     try:
         return await on_connection_loop(connection.tools())
     finally:
@@ -100,8 +100,8 @@ class MCPConnections:
     """The connections of this process, by server; a forked child begins with none."""
 
     def __init__(self) -> None:
-        self._connections: dict[MCPAddress, Connection] = {}
-        self._inherited: list[Connection] = []
+        self._connections: dict[MCPAddress, MCPConnection] = {}
+        self._inherited: list[MCPConnection] = []
         FORKS.call_in_child(self._drop)
 
     async def start(self, tool: ServerTool) -> None:
@@ -112,8 +112,8 @@ class MCPConnections:
         """Call a tool; on the loop of connections."""
         return await self._of(tool).call(tool, arguments)
 
-    def _of(self, tool: ServerTool) -> Connection:
-        return self._connections.setdefault(tool.address, Connection(tool.server, tool.address))
+    def _of(self, tool: ServerTool) -> MCPConnection:
+        return self._connections.setdefault(tool.address, MCPConnection(tool.server, tool.address))
 
     def _drop(self) -> None:
         """Forget the parent's; they stay referenced, as closing one would end its server."""
@@ -140,7 +140,7 @@ _Queue: TypeAlias = asyncio.Queue[_Call | None]
 """The calls on their way to the owner of a client; None is the end of the connection."""
 
 
-class Connection:
+class MCPConnection:
     """One server: started by the first call, and by the first after it ended.
 
     `_owner` is the task that has the client, `_started` gets its tools, and `_queue` its calls.

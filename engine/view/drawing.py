@@ -32,11 +32,11 @@ from ..graph.node import (
     tools_of,
 )
 from ..node_path import ROOT, NodePath
-from .layout import Layout, Link, Route, lay_out
+from .layout import Layout, Link, LinkRoute, lay_out
 from .style import own_rules
 from .text import shown
 
-State: TypeAlias = Literal["running", "finished", "skipped", "failed", "waiting"]
+NodeState: TypeAlias = Literal["running", "finished", "skipped", "failed", "waiting"]
 MARKS: Mapping[str, str] = {
     "running": "▶",
     "finished": "✓",
@@ -267,7 +267,7 @@ def _outline(box: _Box, left: float, top: float) -> str:
     return drawn
 
 
-def _curve(route: Route) -> str:
+def _curve(route: LinkRoute) -> str:
     """The path through the points of a route; it enters and leaves each layer vertically."""
     parts: list[str] = []
     before: tuple[float, float] | None = None

@@ -49,7 +49,7 @@ class Link(NamedTuple):
     group: str
 
 
-class Route(NamedTuple):
+class LinkRoute(NamedTuple):
     """The line of a link through `points`, vertical in layers and curved between them.
 
     What a link with a common end has drawn already is left out, and so may be the arrow: a `tip`
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     width: float
     height: float
     centres: tuple[Point, ...]
-    routes: tuple[Route, ...]
+    routes: tuple[LinkRoute, ...]
 
 
 def lay_out(
@@ -258,10 +258,10 @@ class _Layering:
         centres: Sequence[Point],
         tops: Sequence[float],
         rows: Sequence[float],
-    ) -> tuple[Route, ...]:
+    ) -> tuple[LinkRoute, ...]:
         leaving = self._ports(across, is_leaving=True)
         arriving = self._ports(across, is_leaving=False)
-        routes: list[Route] = []
+        routes: list[LinkRoute] = []
         for at, line in enumerate(self.lines):
             points: list[Point] = []
             tip: tuple[Point, bool] | None = None
@@ -281,7 +281,7 @@ class _Layering:
                     points.append(edge)
                     if at not in self.turned:
                         tip = (edge, True)
-            routes.append(Route(tuple(points), tip))
+            routes.append(LinkRoute(tuple(points), tip))
         return tuple(routes)
 
     def _ports(self, across: Sequence[float], *, is_leaving: bool) -> dict[_Piece, float]:

@@ -23,13 +23,13 @@ from ..node_path import NodePath
 from ..prompts.library import CapturedPrompt, Prompts
 from ..prompts.provenance import Span, TracedText
 from ..records import Exchange, Record, Run
-from ..run.dry_run.rendering import RenderedPrompt as DryRunPrompt
+from ..run.dry_run.rendering import RenderedPrompt
 from ..run.prepared import PreparedGraph, prepare
 from ..run.render_again import (
     MessageSource,
     PromptAgain,
-    RenderedPrompt,
     Surroundings,
+    TracedPrompt,
     render_again,
 )
 from ..session.store import Store
@@ -123,13 +123,13 @@ async def run_origins(
     return found
 
 
-def prompt_origins(prompt: DryRunPrompt, node: str) -> CallOrigins:
+def prompt_origins(prompt: RenderedPrompt, node: str) -> CallOrigins:
     """The origins of a prompt that a dry run has rendered for the node of this path."""
     captured = prompt.captured
     if captured is None:
         return CallOrigins(prompt.template, tuple(map(_unknown, prompt.messages)))
     around = _around_assumed(NodePath(node), captured.variables)
-    rendered = RenderedPrompt.of(captured, around)
+    rendered = TracedPrompt.of(captured, around)
     return CallOrigins(prompt.template, _rendered(prompt.messages, rendered))
 
 
@@ -150,10 +150,10 @@ def rendered_now(again: PromptAgain, prompts: Prompts) -> CallOrigins:
 
     Raises `PromptError` if they cannot be rendered with these.
     """
-    name, then = again.exchange.prompt, cast("RenderedPrompt", again.prompt)
+    name, then = again.exchange.prompt, cast("TracedPrompt", again.prompt)
     messages = prompts.render(name, then.values)
     captured = CapturedPrompt(name, prompts.sources(name), then.values, messages)
-    return CallOrigins(name, _rendered(messages, RenderedPrompt.of(captured, then.around)))
+    return CallOrigins(name, _rendered(messages, TracedPrompt.of(captured, then.around)))
 
 
 async def _source(run: Run, store: Store) -> Run | None:
@@ -211,7 +211,7 @@ def _onward(exchange: Exchange, path: str) -> Iterator[MessageOrigins]:
         yield _one_piece(message, origin)
 
 
-def _rendered(messages: Sequence[Message], prompt: RenderedPrompt) -> tuple[MessageOrigins, ...]:
+def _rendered(messages: Sequence[Message], prompt: TracedPrompt) -> tuple[MessageOrigins, ...]:
     """Messages that were sent, each with its origins if it comes out the same again."""
     texts = prompt.texts
     sent = [message.content for message in messages]
@@ -240,7 +240,7 @@ def _one_piece(message: Message, origin: Origin) -> MessageOrigins:
 class _Reader:
     """Reads the origins of the texts of one prompt from the paths of their values."""
 
-    def __init__(self, prompt: RenderedPrompt) -> None:
+    def __init__(self, prompt: TracedPrompt) -> None:
         self._around = prompt.around
         self._names = _Names(prompt.around, prompt.values)
 

@@ -1,13 +1,13 @@
-"""Making and checking large graphs, and what a turn passes through."""
+"""Making and checking large graphs, and what a load and a turn pass through."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 
 import networkx as nx
 
@@ -16,22 +16,29 @@ from teamgraph.errors import DefinitionError
 from teamgraph.kinds import Node
 from teamgraph.nodes import Member, Python, Router
 
+from .crossing import ROOT, Crossing, crossing
 from .row import Row, cpu, median
 
-_ROOT = Path(__file__).resolve().parents[2]
-_ROOMS = tuple(str(_ROOT / room) + "/" for room in ("engine", "nodes", "graphs", "teamgraph"))
 _TWO_NODES = """name: two
 model: echo
 nodes:
   history: {kind: history-loader, runs: 3}
   answer: {role: You answer}
 """
+_LOADS = """
+from teamgraph import Graph
+from tests.benchmarks.crossing import crossing
+for _ in range(2):
+    with crossing() as crossed:
+        Graph.load({file!r})
+    print(len(crossed.modules))
+"""
 
 Nodes = Mapping[str, Node]
 
 
 def rows(*, short: bool) -> Iterator[Row]:
-    """Each graph, and one a tenth as large; then the way of one turn."""
+    """Each graph, and one a tenth as large; then the way of a load and of a turn."""
     scale = 100 if short else 1
     rounds = 2 if short else 7
     for what, make, count, unit, bar in (
@@ -47,10 +54,13 @@ def rows(*, short: bool) -> Iterator[Row]:
         if make is _members:
             order = _order_alone(make(count // scale), rounds)
             yield Row("  in units of sorting it with networkx", many / order, "x")
-    modules, calls, frames = asyncio.run(_turn())
-    yield Row("modules that a turn of two nodes crosses", modules, "modules", 35)
-    yield Row("  own functions that it calls", calls, "calls")
-    yield Row("  own frames at its deepest point", frames, "frames", 20)
+    first, again = _loads()
+    yield Row("modules that loading a graph of two nodes crosses", first, "modules", 30)
+    yield Row("  when it is loaded again", again, "modules", 30)
+    turn = asyncio.run(_turn())
+    yield Row("modules that a turn of two nodes crosses", len(turn.modules), "modules", 35)
+    yield Row("  own functions that it calls", turn.calls, "calls")
+    yield Row("  own frames at its deepest point", turn.frames, "frames", 20)
 
 
 def _members(count: int) -> Nodes:
@@ -103,39 +113,26 @@ def _order_alone(nodes: Nodes, rounds: int) -> float:
     return median([cpu(order) for _ in range(rounds)])
 
 
-async def _turn() -> tuple[int, int, int]:
-    """The modules, calls and frames of the second turn of a session, in this thread."""
-    modules: set[str] = set()
-    calls = frames = 0
-    resolved: dict[str, str] = {}
+def _loads() -> tuple[int, int]:
+    """The modules of the first load in a process, with those that it imports, and of the second."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "two.yaml"
+        file.write_text(_TWO_NODES)
+        code = _LOADS.format(file=str(file))
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    first, again = map(int, done.stdout.split())
+    return first, again
 
-    def is_own(frame: FrameType) -> bool:
-        name = frame.f_code.co_filename
-        if name not in resolved:
-            resolved[name] = str(Path(name).resolve())
-        return resolved[name].startswith(_ROOMS)
 
-    def note(frame: FrameType, event: str, _: object) -> None:
-        nonlocal calls, frames
-        if event == "call" and is_own(frame):
-            calls += 1
-            modules.add(resolved[frame.f_code.co_filename])
-            frames = max(frames, sum(map(is_own, _stack(frame))))
-
+async def _turn() -> Crossing:
+    """The way of the second turn of a session, in this thread."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "two.yaml"
         file.write_text(_TWO_NODES)
         runner = Runner(Graph.load(file), store=TinyDBStore(Path(folder) / "store"))
         await runner.arun("one", session_id="s")
-        sys.setprofile(note)
-        try:
+        with crossing() as turn:
             await runner.arun("two", session_id="s")
-        finally:
-            sys.setprofile(None)
-    return len(modules), calls, frames
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    return turn

@@ -14,8 +14,18 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from teamgraph import Change, Lease, PostgresStore, Record, Runner, SessionKey, Store, Turn
-from teamgraph.engine.session.store import Policy, WhileWaiting
+from teamgraph import (
+    Change,
+    Lease,
+    Policy,
+    PostgresStore,
+    Record,
+    Runner,
+    SessionKey,
+    Store,
+    Turn,
+    WhileWaiting,
+)
 from teamgraph.engine.stores.journal.disk import DISK, Disk
 from teamgraph.errors import Conflict, InputError, NotFound, RunError, StoreError
 from teamgraph.events import NodeStarted

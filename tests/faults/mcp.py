@@ -48,8 +48,8 @@ def mcp(open_store: Open, trials: int, seed: int) -> Counts:
             killer = _killer(graph, chosen) if batch in kills else None
             found = _told(graph, "shop_write", [{"line": line} for line in lines])
             if killer is not None:
-                killer.join()
-            elif any(MARK in each for each in found):
+                killer.join()  # perhaps after the last call: then the next ones notice it
+            elif batch - 1 not in kills and any(MARK in each for each in found):
                 counts.note(f"{found}, and nobody killed it", "wrong")
             told |= dict(zip(lines, found, strict=True))
         _check(told, (place / "calls.txt").read_text(encoding="utf-8"), counts)

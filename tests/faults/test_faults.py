@@ -11,10 +11,7 @@ import sys
 
 import pytest
 
-from .__main__ import NAMES
-
-DATABASE = ("distributed", "postgres")
-"""Those that `make distributed` runs."""
+from .__main__ import DATABASE, NAMES
 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each not in DATABASE])

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from teamgraph import Graph, Message, Record
-from teamgraph.engine.graph.context import Input, SessionView
+from teamgraph.engine.graph.context import SessionView
 from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import StaticType
 from teamgraph.engine.run.template_scope import (
@@ -22,7 +22,7 @@ from teamgraph.engine.run.template_scope import (
     json_view,
     output_view,
 )
-from teamgraph.kinds import Exchanged, History, Upstream
+from teamgraph.kinds import Exchanged, History, Input, Upstream
 from teamgraph.nodes import HistoryLoader, Member, Python, Router, Search
 
 

@@ -32,7 +32,7 @@ _NEUTRAL = "N/A"  # the best of six contents without meaning, and the only one i
 _SMALLEST_PROBABILITY = 1e-30
 _LOGIT_BIAS = 100  # for the candidates: no other token can be sampled then
 
-Tokens: TypeAlias = tuple[int, ...]
+TokenIds: TypeAlias = tuple[int, ...]
 
 
 class LocalModel:
@@ -225,10 +225,10 @@ class LabelScorer:
         weights = {label: math.exp(gain - highest) for label, gain in gains.items()}
         return {label: weight / sum(weights.values()) for label, weight in weights.items()}
 
-    async def _tokenize(self, labels: Iterable[str]) -> dict[str, Tokens]:
+    async def _tokenize(self, labels: Iterable[str]) -> dict[str, TokenIds]:
         """The tokens of each label with the end token, so that no label is a prefix of another."""
         properties = await self._fetch("/props")
-        tokens: dict[str, Tokens] = {}
+        tokens: dict[str, TokenIds] = {}
         for label in labels:
             body: dict[str, JSON] = {
                 "content": label + cast(str, properties["eos_token"]),
@@ -238,7 +238,7 @@ class LabelScorer:
         return tokens
 
     async def _log_probabilities(
-        self, messages: Sequence[Message], tokens_of: Mapping[str, Tokens]
+        self, messages: Sequence[Message], tokens_of: Mapping[str, TokenIds]
     ) -> dict[str, float]:
         """The log-probability of each label, given that the answer is one of them.
 
@@ -255,7 +255,7 @@ class LabelScorer:
         return total
 
     async def _next_token(
-        self, prompt: str, prefix: Tokens, candidates: Sequence[int]
+        self, prompt: str, prefix: TokenIds, candidates: Sequence[int]
     ) -> dict[int, float]:
         """The log-probabilities of the candidates, given that the next token is one of them."""
         answer = await self._fetch(
@@ -286,9 +286,9 @@ class LabelScorer:
             return cast("dict[str, Any]", await response.json())
 
 
-def _branches(labels: Iterable[Tokens]) -> dict[Tokens, list[int]]:
+def _branches(labels: Iterable[TokenIds]) -> dict[TokenIds, list[int]]:
     """Each prefix after which labels diverge, with the tokens that follow it."""
-    following: dict[Tokens, set[int]] = {}
+    following: dict[TokenIds, set[int]] = {}
     for tokens in labels:
         for length, token in enumerate(tokens):
             following.setdefault(tokens[:length], set()).add(token)

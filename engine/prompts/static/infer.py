@@ -553,7 +553,7 @@ class Inference(NodeVisitor):
                     self._check_mapping(node.right, each, places, flow)
                 else:
                     parts = each.parts if isinstance(each, TupleType) else (each,)
-                    given: Arguments = {
+                    given: CallArguments = {
                         index: (node.right, part) for index, part in enumerate(parts)
                     }
                     self._check_count(node.left, places, given, flow)
@@ -575,14 +575,14 @@ class Inference(NodeVisitor):
             return []
 
     def _check_count(
-        self, template: nodes.Const, places: Sequence[Place], given: Arguments, flow: Flow
+        self, template: nodes.Const, places: Sequence[Place], given: CallArguments, flow: Flow
     ) -> None:
         if len(places) != len(given) and all(value_type != ANY for _, value_type in given.values()):
             message = f"the format has {len(places)} places for {len(given)} values"
             self._diagnostics.report(start_position(template), flow, "P018", message)
 
     def _check_places(
-        self, template: nodes.Const, places: Sequence[Place], given: Arguments, flow: Flow
+        self, template: nodes.Const, places: Sequence[Place], given: CallArguments, flow: Flow
     ) -> None:
         """Report values that a format does not accept where they stand in it, or does not get."""
         for place in places:
@@ -610,7 +610,9 @@ class Inference(NodeVisitor):
     ) -> None:
         """Check a mapping whose values a format takes by their keys."""
         keys = [place.key for place in places]
-        given: Arguments = {key: (node, _value_at(mapping, LiteralType((key,)))) for key in keys}
+        given: CallArguments = {
+            key: (node, _value_at(mapping, LiteralType((key,)))) for key in keys
+        }
         self._check_places(nodes.Const(""), places, given, flow)
 
     def _check_whole(self, node: nodes.Expr, value_type: StaticType, by: str, flow: Flow) -> None:
@@ -833,11 +835,11 @@ class Inference(NodeVisitor):
 _MAY_BE_NONE = frozenset((("map", "default"), ("groupby", "default"), ("int", 0), ("float", 0)))
 
 
-Arguments: TypeAlias = Mapping[int | str, tuple[nodes.Expr, StaticType]]
+CallArguments: TypeAlias = Mapping[int | str, tuple[nodes.Expr, StaticType]]
 """The arguments of a call, by position and by name, with their types."""
 
 
-def _arguments(call: nodes.Call | nodes.Filter, given: Given) -> Arguments:
+def _arguments(call: nodes.Call | nodes.Filter, given: Given) -> CallArguments:
     keywords = cast("list[nodes.Keyword]", call.kwargs)
     return {
         **{index: (node, given[index]) for index, node in enumerate(call.args)},

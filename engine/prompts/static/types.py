@@ -345,7 +345,7 @@ def literals_of(value_type: StaticType) -> tuple[object, ...]:
 
 
 Field: TypeAlias = ModelField | DataclassField | TypedDictField
-Schema: TypeAlias = Mapping[str, object]
+DeclaredSchema: TypeAlias = Mapping[str, object]
 
 _DEEPEST = 20
 """How deep a recursive schema is followed."""
@@ -361,7 +361,7 @@ _SCHEMA_PLAIN: Mapping[object, StaticType] = {
 def declared_type(declared: object) -> StaticType:
     """The static type of a Python annotation, or of a JSON Schema given as a mapping."""
     if isinstance(declared, Mapping):
-        schema = cast("Schema", declared)
+        schema = cast("DeclaredSchema", declared)
         return _SchemaReader(schema).declared_type(schema)
     if isinstance(declared, _STATIC_TYPES):
         return declared
@@ -504,7 +504,7 @@ class _StoredSchema(GenerateJsonSchema):
 class _SchemaIdentity(Struct, frozen=True):
     """A part of a schema, compared by identity."""
 
-    part: Schema
+    part: DeclaredSchema
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _SchemaIdentity) and self.part is other.part
@@ -519,7 +519,7 @@ class _SchemaReader(Struct, frozen=True):
     If `is_open`, an object without `additionalProperties` may have further fields.
     """
 
-    root: Schema
+    root: DeclaredSchema
     depth: int = 0
     is_open: bool = True
 
@@ -527,7 +527,7 @@ class _SchemaReader(Struct, frozen=True):
         if not isinstance(part, Mapping) or self.depth > _DEEPEST:
             return ANY
         inner = replace(self, depth=self.depth + 1)
-        schema = cast("Schema", part)
+        schema = cast("DeclaredSchema", part)
         if isinstance(reference := schema.get("$ref"), str):
             return inner.declared_type(self._referred(reference))
         if "const" in schema or "enum" in schema:
@@ -537,7 +537,7 @@ class _SchemaReader(Struct, frozen=True):
                 return union(*map(inner.declared_type, cast("list[object]", schema[keyword])))
         return inner._typed(schema)
 
-    def _typed(self, schema: Schema) -> StaticType:
+    def _typed(self, schema: DeclaredSchema) -> StaticType:
         kind = schema.get("type")
         if isinstance(kind, list):
             kinds = cast("list[str]", kind)
@@ -570,10 +570,10 @@ class _SchemaReader(Struct, frozen=True):
 
 
 def _inside(part: object, key: str) -> object:
-    return cast("Schema", part).get(key) if isinstance(part, Mapping) else None
+    return cast("DeclaredSchema", part).get(key) if isinstance(part, Mapping) else None
 
 
-def _properties(schema: Schema, reader: _SchemaReader) -> Mapping[str, StaticType]:
+def _properties(schema: DeclaredSchema, reader: _SchemaReader) -> Mapping[str, StaticType]:
     required = cast("list[str]", schema.get("required", []))
     properties = cast("Mapping[str, object]", schema["properties"])
     found = {name: reader.declared_type(part) for name, part in properties.items()}

@@ -78,7 +78,7 @@ class ShownPrompt(Struct, frozen=True):
     messages: Markup
 
 
-class ShownNode(Struct, frozen=True):
+class NodePrompts(Struct, frozen=True):
     """What a node would send, as HTML."""
 
     id: str
@@ -107,7 +107,7 @@ async def show_graph(request: Request) -> Response:
     rows = list(islice(_rows(graph, None, ""), query.offset, query.offset + NODES + 1))
     before, after = pages_around(rows, query.offset, NODES)
     paths = {row.path for row in rows[:NODES]}
-    rendered, error = list[ShownNode](), ""
+    rendered, error = list[NodePrompts](), ""
     if query.message is not None:
         try:
             rendered = await _rendered(runner, query, user_id, chosen, paths)
@@ -141,7 +141,7 @@ async def _rendered(
     user_id: str | None,
     chosen: Mapping[str, Sequence[str]],
     paths: Collection[str],
-) -> list[ShownNode]:
+) -> list[NodePrompts]:
     """What these nodes would send, each with those inside it."""
     wanted = {NodePath(path).outermost for path in paths}
     render = partial(
@@ -153,7 +153,7 @@ async def _rendered(
     )
     rendering = await to_thread(render)
     return [
-        ShownNode(
+        NodePrompts(
             node.id,
             node.because,
             [

@@ -39,7 +39,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # with `no-referrer` browsers send forms with `Origin: null`
 }
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-Form = TypeVar("Form", bound=BaseModel)
+AnyForm = TypeVar("AnyForm", bound=BaseModel)
 
 
 class UserQuery(Body):
@@ -54,7 +54,9 @@ class ListQuery(UserQuery):
     offset: int = Field(0, ge=0, le=OFFSET)
 
 
-def read_query(request: Request, form: type[Form], fields: Mapping[str, str] | None = None) -> Form:
+def read_query(
+    request: Request, form: type[AnyForm], fields: Mapping[str, str] | None = None
+) -> AnyForm:
     """The parameters of a link or a form that is sent as one; what is empty counts as left out."""
     if fields is None:
         fields = dict(_fields(request.scope["query_string"]))
@@ -72,7 +74,7 @@ def split_query(request: Request, prefix: str) -> tuple[dict[str, list[str]], di
     return named, rest
 
 
-async def read_form(request: Request, form: type[Form]) -> Form:
+async def read_form(request: Request, form: type[AnyForm]) -> AnyForm:
     """The fields of a form, and the parameters of its address."""
     typed = _fields(await request.body())
     fields = {name: plain_text(value) for name, value in typed if name != CSRF_FIELD}

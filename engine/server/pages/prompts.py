@@ -42,7 +42,7 @@ class Template(Struct, frozen=True):
     nodes: Sequence[str]
 
 
-class Changed(Struct, frozen=True):
+class ChangedTemplate(Struct, frozen=True):
     """A template that is not what it was in a run, with the words that came and went."""
 
     name: str
@@ -85,9 +85,9 @@ async def _last_run(store: Store, user_id: str | None, graph: str) -> Run | None
     return None
 
 
-async def _changed(store: Store, run: Run, graph: Graph) -> list[Changed]:
+async def _changed(store: Store, run: Run, graph: Graph) -> list[ChangedTemplate]:
     """The templates that the run has used and that are others now; each text once."""
-    found: dict[tuple[str, str, str], Changed] = {}
+    found: dict[tuple[str, str, str], ChangedTemplate] = {}
     for record in run.records.values():
         declared = NodePath(record.node).declared
         try:
@@ -101,7 +101,9 @@ async def _changed(store: Store, run: Run, graph: Graph) -> list[Changed]:
             for name, then in (await store.prompt(exchange.prompt_hash) or {}).items():
                 key = (name, then, now.get(name, ""))
                 if then != now.get(name, "") and key not in found:
-                    found[key] = Changed(name, declared, difference_html(then, now.get(name, "")))
+                    found[key] = ChangedTemplate(
+                        name, declared, difference_html(then, now.get(name, ""))
+                    )
     return [*found.values()]
 
 

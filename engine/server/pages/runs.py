@@ -71,7 +71,7 @@ class RunQuery(UserQuery):
     offset: int = Field(0, ge=0, le=OFFSET)
 
 
-class StateChange(Struct, frozen=True):
+class ChangedValue(Struct, frozen=True):
     """A value of the state before and after a node."""
 
     name: str
@@ -85,7 +85,7 @@ class ShownNode(Struct, frozen=True):
     path: str
     record: Record | None
     details: Markup
-    changes: Sequence[StateChange]
+    changes: Sequence[ChangedValue]
     template: str
 
 
@@ -122,7 +122,7 @@ class KeepForm(WriteForm):
     name: str | None = None
 
 
-class CompareQuery(RunQuery):
+class CompareNodeQuery(RunQuery):
     """What a node was sent beside the turn before, today's templates, or another run."""
 
     to: Literal["previous", "today", "run"] = "previous"
@@ -209,7 +209,7 @@ async def keep(request: Request) -> Response:
 
 async def compare(request: Request) -> Response:
     """What a node was sent, word by word beside what it was sent elsewhere."""
-    query, server = read_query(request, CompareQuery), server_of(request)
+    query, server = read_query(request, CompareNodeQuery), server_of(request)
     run, store = await _stored(request, query), server.store
     record = _record(run, query.node or "")
     if record is None:
@@ -328,7 +328,7 @@ def _template(runner: Runner, path: str) -> str:
 
 async def _changes(
     run: Run, record: Record, store: Store, defaults: Mapping[str, JSON]
-) -> list[StateChange]:
+) -> list[ChangedValue]:
     """What the node has changed in the state, with the values from before."""
     if not record.session_state and record.state is None:
         return []
@@ -338,14 +338,14 @@ async def _changes(
         if other.session_state and other.ended <= record.started:
             state |= other.session_state
     found = [
-        StateChange(name, state.get(name), value)
+        ChangedValue(name, state.get(name), value)
         for name, value in (record.session_state or {}).items()
     ]
     if record.state is not None:
         declared = NodePath(record.node).declared
         own = head.node_states.get(declared)
         before = {**own} if own is not None else None
-        found.append(StateChange(f"{declared} (its own)", before, {**record.state}))
+        found.append(ChangedValue(f"{declared} (its own)", before, {**record.state}))
     return found
 
 

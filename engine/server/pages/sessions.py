@@ -55,7 +55,7 @@ class RenameForm(SessionQuery):
     name: str | None = None
 
 
-class CompareQuery(SessionQuery):
+class CompareSessionsQuery(SessionQuery):
     """Which other session of the same user to compare with."""
 
     other: str
@@ -159,7 +159,7 @@ async def delete(request: Request) -> Response:
 
 async def compare(request: Request) -> Response:
     """Two sessions of one user, turn by turn."""
-    query = read_query(request, CompareQuery)
+    query = read_query(request, CompareSessionsQuery)
     left = _session(request, query)
     right = Session(SessionKey(left.key.user_id, query.other), left.store)
     columns = [await _turns_by_number(each, query.offset) for each in (left, right)]

@@ -38,6 +38,8 @@ _SOON = 2
 
 _PATIENCE = 5
 """Seconds for which the end of a pool is waited for."""
+_CLOSING: set[asyncio.Task[None]] = set()
+"""Tasks that close pools: a loop references its tasks weakly."""
 
 
 class Connections:
@@ -165,7 +167,9 @@ async def _close_own(pools: _Pools) -> None:
     if pool is not None:
         # A timeout would make it complain about tasks that were cancelled with all of the loop's.
         closing = (await pool).close(timeout=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  it is told as a float only
-        await asyncio.wait([_spawn(closing)], timeout=_PATIENCE)
+        done, _ = await asyncio.wait([_spawn(closing)], timeout=_PATIENCE)
+        for task in done:
+            task.result()
 
 
 def _close_dropped(pools: _Pools) -> None:
@@ -184,9 +188,6 @@ def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     _CLOSING.add(task)
     task.add_done_callback(_CLOSING.discard)
     return task
-
-
-_CLOSING: set[asyncio.Task[None]] = set()
 
 
 async def rows_of(

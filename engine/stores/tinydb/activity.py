@@ -26,7 +26,7 @@ _CHUNK = _LINE * 256
 _LEAST = 256  # lines; a shorter file is never rewritten
 Seen: TypeAlias = tuple[int, int]
 """Inode and size of the file: while both stay, nothing was appended."""
-Place: TypeAlias = tuple[int, int]
+FileOffset: TypeAlias = tuple[int, int]
 """Inode of the file, and an offset into it."""
 
 
@@ -99,7 +99,7 @@ class ActivityLog:
 
         The file is open only while a part of it is read: whoever lists may stop anywhere.
         """
-        before: Place | None = None
+        before: FileOffset | None = None
         while before is None or before[1] > _LINE:
             try:
                 with opened(self._disk, self.path) as file:
@@ -108,7 +108,7 @@ class ActivityLog:
                 return
             yield from (name.decode() for name in reversed(_NAME.findall(lines)))
 
-    def _part(self, file: int, before: Place | None) -> tuple[bytes, Place]:
+    def _part(self, file: int, before: FileOffset | None) -> tuple[bytes, FileOffset]:
         """The lines before those read last, and where they begin; if it was replaced, the last."""
         status = self._disk.status(file)
         if self._disk.read(file, _LINE, 0) != _HEAD:

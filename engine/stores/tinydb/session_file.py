@@ -32,7 +32,7 @@ from .. import codec
 from ..attachments import remove_unnamed
 from ..codec import (
     SharedLookup,
-    Words,
+    SharedWords,
     map_references,
     pack_record,
     pack_summary,
@@ -113,8 +113,8 @@ class SessionIndex:
         self.numbers: list[int] = []
         self.state: dict[tuple[str, str], StoredDocument] = {}
         self.covers: list[int] = []
-        self.words: dict[Words, int] = {}
-        self.words_of: dict[int, Words] = {}
+        self.words: dict[SharedWords, int] = {}
+        self.words_of: dict[int, SharedWords] = {}
         self.texts: dict[str, StoredDocument] = {}
         self.text_of: dict[int, StoredDocument] = {}
         self._runs: dict[str, StoredDocument] = {}
@@ -341,7 +341,7 @@ class SessionIndex:
             insort(self.covers, covers)
         self._summaries[covers] = stored
 
-    def _put_words(self, words: Words, number: int) -> None:
+    def _put_words(self, words: SharedWords, number: int) -> None:
         self.words[words] = number
         self.words_of[number] = words
 
@@ -372,7 +372,7 @@ class _SavedSession(Struct, frozen=True, array_like=True):
     numbers: list[int]
     covers: list[int]
     state: list[tuple[str, str, StoredDocument]]
-    words: list[tuple[Words, int]]
+    words: list[tuple[SharedWords, int]]
     texts: dict[str, StoredDocument]
 
 
@@ -441,11 +441,11 @@ class NewShared:
     def __init__(self, index: SessionIndex, next_number: Callable[[str], int]) -> None:
         self._index = index
         self._next_number = next_number
-        self._new: dict[Words, int] = {}
+        self._new: dict[SharedWords, int] = {}
         self._new_texts: dict[str, int] = {}
         self.operations: list[Operation] = []
 
-    def words(self, words: Words) -> int:
+    def words(self, words: SharedWords) -> int:
         """See `Shared.words`."""
         number = self._index.words.get(words) or self._new.get(words)
         if number is None:
@@ -478,7 +478,7 @@ def _digest(text: str) -> str:
 class NothingShared:
     """A `SharedLookup` that has lost everything: for documents whose types alone matter."""
 
-    def words_at(self, number: int) -> Words | None:
+    def words_at(self, number: int) -> SharedWords | None:
         """See `SharedLookup.words_at`."""
 
     def text_at(self, number: int) -> str:
@@ -493,7 +493,7 @@ class StoredShared:
         self._index = index
         self._texts = DocumentCache(journal, _decode_text)
 
-    def words_at(self, number: int) -> Words | None:
+    def words_at(self, number: int) -> SharedWords | None:
         """See `SharedLookup.words_at`."""
         return self._index.words_of.get(number)
 

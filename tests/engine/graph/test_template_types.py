@@ -15,9 +15,8 @@ from pydantic import BaseModel, Field, computed_field
 from teamgraph import Graph, Runner, ScriptedModel
 from teamgraph.engine.graph.template_types import TemplateTypes
 from teamgraph.engine.prompts.static.types import ANY, ListType, RecordType, StaticType
-from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
-from teamgraph.kinds import Context, Node, Result
+from teamgraph.kinds import Context, Node, Result, shape
 from teamgraph.nodes import HistoryLoader, Leader, Member, Python, Router, Search, Summarizer
 from tests.builders import refused, written
 

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from teamgraph import JSON
 from teamgraph.engine.models.samples import placeholder, sample
-from teamgraph.engine.returns.shape import shape
-from teamgraph.kinds import stand_in
+from teamgraph.kinds import shape, stand_in
 
 
 class Tree(BaseModel):

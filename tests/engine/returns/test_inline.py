@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from teamgraph import JSON
-from teamgraph.engine.returns.shape import Shape, shape
+from teamgraph.engine.returns.shape import Shape
+from teamgraph.kinds import shape
 
 TRIAGE = {
     "lang": "english|french",

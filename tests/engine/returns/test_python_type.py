@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, fi
 from typing_extensions import TypedDict
 
 from teamgraph import JSON
-from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError
+from teamgraph.kinds import shape
 
 
 class Line(BaseModel):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from teamgraph.engine.returns.shape import shape
 from teamgraph.errors import DefinitionError, Problem
+from teamgraph.kinds import shape
 
 
 def problems(returns: object) -> tuple[Problem, ...]:

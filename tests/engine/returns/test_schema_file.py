@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from teamgraph.engine.returns.shape import Shape, shape
+from teamgraph.engine.returns.shape import Shape
 from teamgraph.errors import DefinitionError
+from teamgraph.kinds import shape
 
 ORDER = {
     "type": "object",

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from teamgraph import Graph, Reply, Request, Runner, ScriptedModel, Store, ToolCall, ToolContext
-from teamgraph.engine.values import ABSENT, merge_changes
+from teamgraph.engine.values import NO_VALUE, merge_changes
 from teamgraph.errors import NodeError, StateConflict
 from teamgraph.kinds import Context, Node, Result
 from teamgraph.nodes import Member, Python, SubGraph
@@ -206,8 +206,8 @@ def test_a_merge_has_every_change_or_is_refused_whoever_is_first(
     assert repr(holds(merged)) == repr(holds(other)), "the same but for the order"
     if isinstance(base, dict) and isinstance(one, dict) and isinstance(two, dict):
         for key in base.keys() | one.keys() | two.keys():
-            values = [each.get(key, ABSENT) for each in (base, one, two)]
-            assert merged.get(key, ABSENT) == merge_changes(*values)
+            values = [each.get(key, NO_VALUE) for each in (base, one, two)]
+            assert merged.get(key, NO_VALUE) == merge_changes(*values)
 
 
 def holds(value: Any) -> Any:

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from teamgraph import Record
-from teamgraph.engine.server.positions import Position
+from teamgraph.engine.server.positions import EventPosition
 from teamgraph.errors import InputError
 
 
@@ -23,19 +23,19 @@ def test_what_was_told_is_found_again_whatever_was_stored_since() -> None:
         if swaps > 1:
             continue
         stored = _records(*((node, float(nodes.index(node))) for node in nodes))
-        position = Position(0, "00000000")
+        position = EventPosition(0, "00000000")
         for count, node in enumerate(order):
             assert position.told(stored) == frozenset(order[:count])
             position = position.with_node(node)
-        assert Position.parse(str(position)) == position
+        assert EventPosition.parse(str(position)) == position
 
 
 def test_a_position_that_fits_nothing_counts_as_nothing_told() -> None:
-    position = Position(0, "00000000").with_node("gone").with_node("gone too")
+    position = EventPosition(0, "00000000").with_node("gone").with_node("gone too")
     assert position.told(_records(("a", 1.0), ("b", 2.0), ("c", 3.0))) == frozenset()
 
 
 @pytest.mark.parametrize("event_id", ["", "7", "1-x-0-0", "1-00000000-0-00000000-", "\u0661-2-3-4"])
 def test_another_id_is_refused(event_id: str) -> None:
     with pytest.raises(InputError, match="no id of an event"):
-        Position.parse(event_id)
+        EventPosition.parse(event_id)

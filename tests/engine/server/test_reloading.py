@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from teamgraph import Graph, MemoryStore, Runner, ScriptedModel
-from teamgraph.engine.server.reloading import GraphFiles, Reloader
+from teamgraph.engine.server.reloading import Reloader, WatchedGraphs
 from teamgraph.errors import InputError
 from teamgraph.server import create_app
 
@@ -37,7 +37,7 @@ class Site:
         self.write("inner/part.yaml", INNER)
         self.write("inner/shape.json", '{"type": "object", "properties": {}}')
         self.write("other.yaml", "name: other\nmodel: echo\nnodes: {m: {rol: Say}}\n")
-        files = GraphFiles([Path("duo.yaml"), Path("other.yaml")], Graph.load)
+        files = WatchedGraphs([Path("duo.yaml"), Path("other.yaml")], Graph.load)
         store, model = MemoryStore(), ScriptedModel("{}")
         self.loaded = 0
         make = partial(self._make, store, model)

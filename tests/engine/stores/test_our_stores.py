@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from teamgraph import MemoryStore, Store, TinyDBStore
-from teamgraph.engine.testing.conformance import StoreConformance
+from teamgraph.testing import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):

@@ -25,7 +25,7 @@ from teamgraph import (
     Usage,
 )
 from teamgraph.engine.stores.codec import (
-    Words,
+    SharedWords,
     decode_own_words,
     decode_record,
     decode_summary,
@@ -110,16 +110,16 @@ class Numbers:
     def __init__(self) -> None:
         self.shared: list[object] = []
 
-    def words(self, words: Words) -> int:
+    def words(self, words: SharedWords) -> int:
         if words not in self.shared:
             self.shared.append(words)
         return self.shared.index(words)
 
     def text(self, text: str) -> int | None:
-        return None if text.startswith("b") else self.words(cast("Words", text))
+        return None if text.startswith("b") else self.words(cast("SharedWords", text))
 
-    def words_at(self, number: int) -> Words | None:
-        return cast("Words", self.shared[number])
+    def words_at(self, number: int) -> SharedWords | None:
+        return cast("SharedWords", self.shared[number])
 
     def text_at(self, number: int) -> str:
         return cast("str", self.shared[number])

@@ -35,10 +35,10 @@ from teamgraph import (
 from teamgraph.engine.messages import Quote
 from teamgraph.engine.stores.postgres.connections import Owner
 from teamgraph.engine.stores.postgres.rows import CACHED, TurnCache
-from teamgraph.engine.testing.conformance import StoreConformance
 from teamgraph.engine.testing.conformance.store_tests import asked, replayed
 from teamgraph.errors import Conflict, InputError, SessionBusy, StoreError
 from teamgraph.nodes import HistoryLoader, Member, Summarizer
+from teamgraph.testing import StoreConformance
 from tests.postgres import Server, postgres
 
 KEY = SessionKey("ann", "trip")

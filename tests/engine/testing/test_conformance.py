@@ -27,9 +27,9 @@ from teamgraph import (
     Store,
     Turn,
 )
-from teamgraph.engine.testing.conformance import StoreConformance
 from teamgraph.engine.testing.conformance.store_tests import StoreOpener, StoreTests
 from teamgraph.errors import Conflict, InputError
+from teamgraph.testing import StoreConformance
 
 
 class MixesUsersUp(MemoryStore):

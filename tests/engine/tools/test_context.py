@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from teamgraph.engine.tools.context import SessionState
+from teamgraph.kinds import SessionState
 
 
 def test_what_is_set_is_read_back_and_counts_as_changed() -> None:

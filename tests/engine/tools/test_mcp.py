@@ -35,7 +35,7 @@ from teamgraph import (
 from teamgraph.engine.cli import app
 from teamgraph.engine.run.prepared import prepare
 from teamgraph.engine.tools.mcp import write_lock
-from teamgraph.engine.tools.mcp_client import Connection, MCPAddress, ServerTool
+from teamgraph.engine.tools.mcp_client import MCPAddress, MCPConnection, ServerTool
 from teamgraph.errors import DefinitionError, NodeError, ToolError
 from teamgraph.events import ToolCalled
 from teamgraph.nodes import Member
@@ -450,7 +450,7 @@ def test_a_call_that_was_not_sent_when_the_connection_ends_is_sent_to_the_next()
     address = MCPAddress((sys.executable, str(SERVER.with_name("mcp_fake.py"))))
 
     async def end_it() -> tuple[object, bool]:
-        connection = Connection("shop", address)
+        connection = MCPConnection("shop", address)
         locked = (await connection.tools())["structured"]
         tool = ServerTool("shop", address, "structured", locked)
         calling = asyncio.create_task(connection.call(tool, {}))

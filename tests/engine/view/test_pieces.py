@@ -20,8 +20,8 @@ from teamgraph import (
     SessionKey,
     ToolCall,
     Turn,
+    Usage,
 )
-from teamgraph.engine.messages import Usage
 from teamgraph.engine.view.difference import calls_difference_html, difference_html
 from teamgraph.engine.view.messages import messages_html
 from teamgraph.engine.view.origins import CallOrigins, MessageOrigins, Origin, Piece

@@ -7,8 +7,17 @@ import json
 from collections.abc import AsyncGenerator
 from urllib.parse import parse_qs, urlsplit
 
-from teamgraph import Chunk, Graph, MemoryStore, Reply, Request, Runner, ScriptedModel
-from teamgraph.engine.records import SessionKey, Turn
+from teamgraph import (
+    Chunk,
+    Graph,
+    MemoryStore,
+    Reply,
+    Request,
+    Runner,
+    ScriptedModel,
+    SessionKey,
+    Turn,
+)
 from teamgraph.errors import ModelError
 from teamgraph.nodes import HistoryLoader, Human, Loop, Member, Python, Summarizer
 from tests.engine.server.conftest import ASKS, DUO, events_of
