@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator,
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 from teamgraph import Chunk, Graph, MemoryStore, Model, PostgresStore, Reply, Request, Runner
@@ -116,6 +117,12 @@ def dsn() -> Generator[str]:
 async def _visit(dsn: str, *graphs: Graph) -> None:
     async with working(dsn, Gate(), Told(), *graphs):
         pass
+
+
+async def drop_turn(dsn: str, number: int) -> None:
+    """Delete the row of a turn with its events, as time does."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute(b"DELETE FROM teamgraph_turns.turns WHERE id = %s", [number])
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from teamgraph import AnyModel, Graph, Message, PostgresStore, Reply, Request, Runner
 from teamgraph.dispatch import LimitedModel, Worker
+from teamgraph.engine.dispatch.limited import CallRows
 from teamgraph.engine.dispatch.turns import CallRow, LimitedCalls, TurnTable
 from teamgraph.errors import InputError, NodeError
 from teamgraph.nodes import Member, SubGraph
@@ -103,7 +104,6 @@ def test_a_call_that_waits_is_cancelled_with_its_run_and_outlives_its_worker_s_r
             third = await dispatcher.submit(turn("limit 3"))
             assert (await dispatcher.result(third)).status == "done"
             assert told.named("taken_for_dead")
-            assert "foreign key" in told.named("calls_failed")[0]["why"]
             request = Request("m", (Message(role="user", content="all"),))
             assert [piece.text async for piece in model.ask(request)] == [
                 "said ",
@@ -114,6 +114,27 @@ def test_a_call_that_waits_is_cancelled_with_its_run_and_outlives_its_worker_s_r
             await anext(model.ask(request))
 
     asyncio.run(cancel())
+
+
+def test_why_calls_wait_is_logged(dsn: str) -> None:
+    async def fail() -> None:
+        told = Told()
+        async with submitting(dsn) as dispatcher:
+            await dispatcher.open()
+            rows = CallRows(dispatcher.table, "nobody", told)
+
+            async def call() -> None:
+                async with rows.call("m", 1):
+                    pass
+
+            tasks = [asyncio.create_task(each) for each in (rows.synchronize(), call())]
+            await told.until("calls_failed")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert "foreign key" in told.named("calls_failed")[0]["why"]
+
+    asyncio.run(fail())
 
 
 class Line:

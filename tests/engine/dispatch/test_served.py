@@ -24,7 +24,7 @@ from teamgraph.errors import Cancelled, InputError, ModelError, RunError
 from teamgraph.events import Token
 from teamgraph.server import create_app
 from tests.engine.cli.conftest import Project
-from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
+from tests.engine.dispatch.conftest import Gate, Told, asks, drop_turn, duo, working
 from tests.engine.server.test_coming_back import Conversation
 
 _DSN = ("--dsn", "postgresql://host/db")
@@ -74,7 +74,9 @@ def test_another_server_goes_on_where_the_first_one_was_left(  # noqa: PLR0915  
             await gone.whole()
             assert gone.status == 204
             table = first.state.server.dispatcher.table
-            await table.drop([(await table.find(Submission(graph="", run_id="over").reference)).id])
+            await drop_turn(
+                dsn, (await table.find(Submission(graph="", run_id="over").reference)).id
+            )
             stored = await Conversation(second, "GET", "/api/runs/over/events").whole()
             assert stored[-1].event == "run_finished"
             late = {**said, "message": "wait twice", "run_id": "late"}
@@ -82,7 +84,7 @@ def test_another_server_goes_on_where_the_first_one_was_left(  # noqa: PLR0915  
             await begun.until("said ")
             await begun.leave()
         table = TurnTable(dsn, connections=1)
-        await table.drop([(await table.find(Submission(graph="", run_id="late").reference)).id])
+        await drop_turn(dsn, (await table.find(Submission(graph="", run_id="late").reference)).id)
         await table.close()
 
     asyncio.run(over())

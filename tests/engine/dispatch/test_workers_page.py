@@ -77,7 +77,7 @@ def test_workers_queues_calls_and_turns_are_shown_and_what_was_given_up_is_retri
         assert cells[cells.index("yes") + 1 :][:3] == ["2", "0", "20"]
         again = browser.send(page.form("/workers/retry"), status=404)
         assert "there is no dead letter 1 here; the page /workers lists" in again.text
-        assert browser.raw(f"/workers/retry?number={2**63}", method="POST").status_code == 400
+        browser.send(page.form("/workers/retry"), status=400, number=f"{2**63}")
     done = project.teamgraph("queue", "retry", "2", "--dsn", left)
     assert done.stderr == "turn 2 is in the queue again\n"
 
