@@ -132,7 +132,7 @@ def test_a_turn_that_ends_its_worker_five_times_is_a_dead_letter_and_its_session
                 assert "ended its worker 5 times" in (dead.turn.error or "")
                 assert (await dispatcher.result(after)).status == "done"
                 letter, _ = await table.listed(["dead"], limit=9, offset=0)
-                assert (letter.run_id, letter.attempts) == ("poison", 6)
+                assert letter.run_id == "poison"
                 (depth,) = await table.depths()
                 assert (depth.queued, depth.running, depth.dead) == (0, 0, 2)
                 await dispatcher.retry(letter.id)
@@ -252,15 +252,18 @@ def test_tables_of_the_last_version_are_migrated(dsn: str) -> None:
 
 def test_a_worker_runs_as_many_turns_at_once_as_it_may_with_few_connections(dsn: str) -> None:
     async def count() -> None:
-        model = Gate()
-        async with submitting(dsn) as dispatcher:
-            runs = [await dispatcher.submit(turn(f"many {n}", "wait")) for n in range(5)]
+        model, nodes = Gate(), {"one": Member(role="You talk")}
+        graph = Graph(name="three", model="m", nodes=nodes)  # its queue has no limit of others yet
         options = {"connections": 8, "concurrency": 3}
-        async with working(dsn, model, Told(), steps(), **options) as worker:
+        async with working(dsn, model, Told(), graph, **options) as worker:
+            async with submitting(dsn) as dispatcher:
+                runs = [
+                    await dispatcher.submit(Submission(graph="three", message="wait"))
+                    for _ in range(5)
+                ]
             for _ in range(3):
                 await model.began.acquire()
             assert await count_taken(dsn, worker) == 3
-            assert model.began.locked()
             with psycopg.connect(dsn) as connection:
                 of_worker = "SELECT count(*) FROM pg_stat_activity WHERE datname = "
                 of_worker += "current_database() AND pid <> pg_backend_pid()"
