@@ -16,8 +16,9 @@ def token(text: str, *, node: str = "a", attempt: int = 1, answer: bool = True) 
 
 def test_neighbouring_tokens_of_one_node_attempt_and_purpose_are_one_event() -> None:
     reset = AnswerReset("r", "s", 0, None, 0)
+    first = token("one ")
     events: list[Event] = [
-        token("one "),
+        first,
         token("two "),
         token("b", node="b"),
         token("three "),
@@ -42,6 +43,6 @@ def test_neighbouring_tokens_of_one_node_attempt_and_purpose_are_one_event() -> 
         "again",
     ]
     assert [shown(event) for event in merged] == [key for key, _ in groupby(events, shown)]
-    assert events[0] == token("one ")  # what was gathered is as it was
+    assert first.text == "one "  # what was gathered is as it was
     read = parse_events(dump_events(merged), len(merged), None)
     assert [event.sequence for event in read] == [*range(1, len(merged) + 1)]
