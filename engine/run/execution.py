@@ -439,7 +439,7 @@ class RunExecution(Struct):
         """Attempt the node with each of its models until an attempt succeeds."""
         node = self.prepared.graph.nodes[node_id]
         execution = self._continued(node_id, records)
-        error: Exception = InputError("nothing was attempted")
+        error: Exception = RuntimeError("nothing was attempted")  # replaced by each attempt
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
