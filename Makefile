@@ -25,7 +25,10 @@ DOCS := build/docs/.installed
 BROWSER := $(VENV)/.browser-installed
 PIP := $(BIN)/python -m pip install -qq --no-input --no-compile
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
-INITDB := $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb) # is PostgreSQL installed
+# Empty where PostgreSQL is not installed.
+INITDB := $(strip $(wildcard /usr/lib/postgresql/*/bin/initdb) $(shell command -v initdb))
+# What only tests with PostgreSQL reach.
+DATABASE := */stores/postgres/*,*/dispatch/*,*/server/pages/workers.py,*/cli/worker.py,*/cli/workers.py,*/cli/queue.py
 LOCKED := $(PIP) --only-binary :all: --require-hashes
 COMPILE := $(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib # on all cores; pip would take one
 
@@ -60,7 +63,7 @@ cover: $(DEV) ## all tests, and the branch coverage of the package
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report $(if $(INITDB),,--omit='*/stores/postgres/*,*/dispatch/*')
+	@$(BIN)/coverage report $(if $(INITDB),,--omit='$(DATABASE)')
 
 bench: $(DEV) ## what a run costs, in CPU time
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -77,11 +80,11 @@ clients: $(DEV) $(CLIENTS) ## the newest clients of OpenAI and LangChain against
 faults: $(DEV) ## kill, cut, flip and starve the store; one of them: make faults ARGS=kills
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-distributed: $(DEV) ## PostgreSQL and workers, some killed; installs it with apt where it is missing
+distributed: $(DEV) ## PostgreSQL and workers, some killed; half an hour; installs it with apt where it is missing
 	@$(if $(INITDB),,apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql >/dev/null)
 	@$(BIN)/python -m pytest tests/engine/stores/test_postgres_store.py tests/engine/stores/test_copying.py \
 		tests/engine/cli/test_database.py tests/engine/cli/test_store_copy.py tests/engine/dispatch $(ARGS)
-	@$(BIN)/python -m tests.faults postgres distributed --short
+	@$(BIN)/python -m tests.faults postgres distributed
 	@$(BIN)/python -m tests.benchmarks distributed --short
 
 browser: $(DEV) $(BROWSER) ## the pages in Chromium, which this installs with apt where it is missing

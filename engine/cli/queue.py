@@ -81,7 +81,10 @@ def retry(
     where: DatabaseOptions,
     *,
     number: Annotated[
-        int, typer.Argument(metavar="NUMBER", help="As --dead lists it.", show_default=False)
+        int,
+        typer.Argument(
+            min=1, max=2**63 - 1, metavar="NUMBER", help="As --dead lists it.", show_default=False
+        ),
     ],
 ) -> None:
     """Put a turn that was given up back into the queue; its finished nodes are not run again."""

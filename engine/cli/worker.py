@@ -65,11 +65,13 @@ class WorkerOptions:
         limits: dict[str, int] = {}
         for given in self.limit or ():
             model_id, _, number = given.rpartition("=")
-            if not model_id or not number.isdecimal():
+            if not model_id or not number.isdecimal() or len(number) > len(str(2**31)):
                 raise InputError(
                     f"--limit: {given!r} is not the id of a model with a number; write for "
                     "instance --limit openai/gpt-5-mini=20"
                 )
+            if model_id in limits:
+                raise InputError(f"--limit: {model_id!r} has two limits; leave one of them out")
             limits[model_id] = int(number)
         return limits
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..blocking import call_in_thread
-from ..errors import InputError, NotFound, QueueFull, SessionBusy, StoreError
+from ..errors import Advice, InputError, NotFound, QueueFull, SessionBusy, StoreError
 from ..events import Event
 from ..records import Run
 from ..run.resume import RunReference
@@ -152,11 +152,13 @@ class DBOSDispatcher:
         return turn.outcome or ("cancelled" if turn.state == "cancelled" else "failed")
 
     async def retry(self, number: int) -> None:
-        """Submit a dead letter again, by its number in `teamgraph queue`; raises `NotFound`."""
+        """Submit a dead letter again, by its number in the queue; raises `NotFound`."""
         await self.open()
         if not await call_in_thread(partial(self._retry, number)):
+            listing = "`teamgraph queue list --dead` lists those there are"
             raise NotFound(
-                f"there is no dead letter {number} here; `teamgraph queue` lists those there are"
+                f"there is no dead letter {number} here",
+                advice=Advice(listing, listing, "the page /workers lists those there are"),
             )
 
     def _submit(self, turn: Submission) -> str:

@@ -43,10 +43,9 @@ class InProcessDispatcher:
         run = turn.reference
         before = self._runs.get(run)
         if before is None or (not turn.begins and before.is_over):
-            first = before.last if before is not None else 0
-            self._runs[run] = _Submitted(turn, start(runner, turn, is_stored=False), first)
+            self._runs[run] = _Submitted(turn, start(runner, turn, is_stored=False), before)
             self._drop_old()
-        elif before.turn != turn:
+        elif turn not in (before.turn, before.begun):
             raise run_in_progress(turn.run_id)
         return run
 
@@ -90,10 +89,13 @@ class InProcessDispatcher:
 class _Submitted:
     """A turn that was submitted: the task that runs it, and its events so far."""
 
-    def __init__(self, turn: Submission, source: AsyncGenerator[Event], first: int) -> None:
+    def __init__(
+        self, turn: Submission, source: AsyncGenerator[Event], before: _Submitted | None
+    ) -> None:
         self.turn = turn
-        self.last = first
-        self._first = first
+        self.begun: Submission = turn if before is None else before.begun
+        self.last: int = 0 if before is None else before.last
+        self._first = self.last
         self._events: list[Event] = []
         self._run: Run | None = None
         self._error: TeamgraphError | None = None

@@ -22,8 +22,11 @@ from ..run.runner import Runner
 from ..unknown_names import explained
 from ..values import check_mapping
 from .schema import CALLS
+from .takeover import Log
 from .turns import CallRow, TurnTable
 
+MOST = 2**31 - 1
+"""The greatest limit: a PostgreSQL `int`."""
 _PAUSE = 1.0
 
 
@@ -35,8 +38,8 @@ class LimitedModel(AnyModel):
     the order in which they came; the time counts for their node's timeout. A call counts until its
     answer has ended. Each worker goes by its own limits, so give all of them the same.
 
-    Raises `InputError` for a limit that is not a whole number from 1 on, and when it is asked
-    without a worker.
+    Raises `InputError` for a limit that is not a whole number from 1 to 2147483647, and when it is
+    asked without a worker that runs.
     """
 
     @explained
@@ -52,9 +55,9 @@ class LimitedModel(AnyModel):
         super().__init__(own, others=others, allow_api_base=allow_api_base, override=override)
         check_mapping("limits", limits, "ids of models to numbers of calls")
         for model_id, limit in limits.items():
-            if not isinstance(limit, int) or limit < 1:  # pyright: ignore[reportUnnecessaryIsInstance]  callers may not type-check
+            if type(limit) is not int or not 1 <= limit <= MOST:
                 raise InputError(
-                    f"the limit of {model_id!r} is {limit!r}; give a whole number from 1 on"
+                    f"the limit of {model_id!r} is {limit!r}; give a whole number from 1 to {MOST}"
                 )
         self.limits = dict(limits)
         self.rows: CallRows | None = None
@@ -67,8 +70,8 @@ class LimitedModel(AnyModel):
     async def _ask_in_turn(self, request: Request, limit: int) -> AsyncGenerator[Chunk | Reply]:
         if self.rows is None:
             raise InputError(
-                "a LimitedModel counts the calls of workers, and no Worker has this one; give it "
-                "to the runners of a Worker, and an AnyModel to others"
+                "a LimitedModel counts the calls of workers, and no running Worker has this one; "
+                "give it to the runners of a Worker, and an AnyModel to others"
             )
         async with self.rows.call(request.model, limit):
             pieces = super().ask(request)
@@ -80,11 +83,15 @@ class LimitedModel(AnyModel):
 
 
 class CallRows:
-    """Keeps the calls of a worker in the table, and lets each of them run when it may."""
+    """The running and waiting calls of this worker, mirrored in the table `calls`.
 
-    def __init__(self, table: TurnTable, worker: str) -> None:
+    Starts each when the table allows it.
+    """
+
+    def __init__(self, table: TurnTable, worker: str, log: Log) -> None:
         self._table = table
         self._worker = worker
+        self._log = log
         self._calls: dict[UUID, _LimitedCall] = {}
 
     @asynccontextmanager
@@ -100,8 +107,8 @@ class CallRows:
             del self._calls[call.row.id]
             self._table.ring(CALLS)
 
-    async def keep(self) -> None:
-        """Write what has changed here, and see what has changed elsewhere, until cancelled.
+    async def synchronize(self) -> None:
+        """Write the calls to the table, and start those that it allows, until cancelled.
 
         Each time all calls are written that are not there yet and all deleted that have ended, so
         after an outage of the database nothing needs to be remembered.
@@ -111,7 +118,8 @@ class CallRows:
             try:
                 rows = [call.row for call in self._calls.values()]
                 allowed = await self._table.write_calls(self._worker, rows)
-            except StoreError:  # the calls that run go on, the others wait for the database
+            except (StoreError, ValueError) as error:  # those that run go on, the others wait
+                self._log("calls_failed", {"why": " ".join(str(error).split())})
                 await asyncio.sleep(_PAUSE)
                 continue
             for call in self._calls.values():
@@ -120,13 +128,13 @@ class CallRows:
             await self._table.wait(bell)
 
 
-def connect(runners: Collection[Runner], rows: CallRows) -> bool:
-    """Let the limited models of a worker's runners count their calls; whether there is a limit.
+def connect(runners: Collection[Runner], rows: CallRows) -> list[LimitedModel]:
+    """Let the limited models of a worker's runners count their calls; those that have limits.
 
     Raises `InputError` for a limit of a model that none of the graphs asks.
     """
     models = [each.prepared.model for each in runners]
-    limited = [model for model in models if isinstance(model, LimitedModel)]
+    limited = [model for model in models if isinstance(model, LimitedModel) and model.limits]
     asked = {spec.id for each in runners for spec in each.prepared.all_models()}
     for model in limited:
         for unknown in sorted(model.limits.keys() - asked):
@@ -134,7 +142,7 @@ def connect(runners: Collection[Runner], rows: CallRows) -> bool:
             hint = f"did you mean {near!r}?" if near else f"they ask {listed(sorted(asked))}"
             raise InputError(f"there is a limit of {unknown!r}, and no graph asks it; {hint}")
         model.rows = rows
-    return any(model.limits for model in limited)
+    return limited
 
 
 class _LimitedCall(Struct):

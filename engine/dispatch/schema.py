@@ -77,76 +77,6 @@ CREATE TABLE {s}.events (
     PRIMARY KEY (turn, number)
 );
 
-CREATE FUNCTION {s}.submit_turn(
-    of_session bytea, of_user_key bytea, of_run bytea, of_graph text, new_submission bytea,
-    new_digest bytea, begins boolean, at_most int,
-    OUT outcome text, OUT id bigint, OUT bundle text, OUT number int, OUT partition text,
-    OUT run text
-) LANGUAGE plpgsql AS $$
-DECLARE
-    last {s}.turns;
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(encode(of_session, 'hex'), 0));
-    SELECT * INTO last FROM {s}.turns AS t WHERE t.session = of_session AND t.run = of_run
-        ORDER BY t.number DESC LIMIT 1;
-    IF FOUND AND (begins OR last.state IN ('queued', 'running')) THEN
-        outcome := CASE WHEN last.digest = new_digest
-            OR (begins AND last.number > 1) THEN 'known' ELSE 'other' END;
-        id := last.id;
-        RETURN;
-    END IF;
-    IF (SELECT count(*) FROM (SELECT FROM {s}.turns AS t WHERE t.state = 'queued' LIMIT at_most)
-        AS waiting) >= at_most
-    THEN
-        outcome := 'full';
-        RETURN;
-    END IF;
-    SELECT t.bundle INTO bundle FROM {s}.turns AS t
-        WHERE t.session = of_session AND t.state IN ('queued', 'running')
-        ORDER BY t.id DESC LIMIT 1;
-    IF FOUND THEN
-        IF NOT EXISTS (
-            SELECT FROM {s}.bundles AS b WHERE b.id = bundle AND of_graph = ANY (b.graphs)
-        ) THEN
-            outcome := 'elsewhere';
-            RETURN;
-        END IF;
-    ELSE
-        SELECT b.id INTO bundle FROM {s}.bundles AS b
-            WHERE of_graph = ANY (b.graphs)
-            ORDER BY {s}.is_live(b.id) DESC, b.id IS NOT DISTINCT FROM last.bundle DESC,
-                b.released DESC LIMIT 1;
-        IF NOT FOUND THEN
-            outcome := 'unknown';
-            RETURN;
-        END IF;
-    END IF;
-    number := coalesce(last.number, 0) + 1;
-    INSERT INTO {s}.turns AS t (session, user_key, run, number, graph, bundle, submission, digest,
-            first_event, events)
-        VALUES (of_session, of_user_key, of_run, number, of_graph, bundle, new_submission,
-            new_digest, coalesce(last.events, 0), coalesce(last.events, 0))
-        RETURNING t.id INTO id;
-    outcome := 'new';
-    partition := encode(of_session, 'hex');
-    run := encode(of_run, 'hex');
-END $$;
-
-CREATE FUNCTION {s}.retry_turn(
-    of_turn bigint,
-    OUT id bigint, OUT bundle text, OUT number int, OUT partition text, OUT run text
-) LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE {s}.turns AS t SET state = 'queued', attempts = 0, execution = NULL, error = NULL,
-            ended = NULL, is_cancelled = false, number = (
-                SELECT max(o.number) + 1 FROM {s}.turns AS o
-                WHERE o.session = t.session AND o.run = t.run
-            )
-        WHERE t.id = of_turn AND t.state = 'dead'
-        RETURNING t.id, t.bundle, t.number, encode(t.session, 'hex'), encode(t.run, 'hex')
-        INTO id, bundle, number, partition, run;
-END $$;
-
 CREATE FUNCTION {s}.is_live(of_bundle text) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM {s}.workers AS w WHERE w.bundle = of_bundle
         AND w.seen > now() - interval '15 seconds' AND NOT w.is_draining)
@@ -236,9 +166,87 @@ BEGIN
 END $$;
 """
 _PARDONS = "ALTER TABLE {s}.turns ADD COLUMN pardons int NOT NULL DEFAULT 0;"
+_FUNCTIONS = """
+ALTER TABLE {s}.turns RENAME COLUMN pardons TO discounted;
+
+CREATE OR REPLACE FUNCTION {s}.submit_turn(
+    of_session bytea, of_user_key bytea, of_run bytea, of_graph text, new_submission bytea,
+    new_digest bytea, begins boolean, at_most int,
+    OUT outcome text, OUT id bigint, OUT bundle text, OUT number int, OUT partition text,
+    OUT run text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    last {s}.turns;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(encode(of_session, 'hex'), 0));
+    SELECT * INTO last FROM {s}.turns AS t WHERE t.session = of_session AND t.run = of_run
+        ORDER BY t.number DESC LIMIT 1;
+    IF FOUND AND (begins OR last.state IN ('queued', 'running')) THEN
+        IF begins THEN
+            SELECT t.digest INTO last.digest FROM {s}.turns AS t
+                WHERE t.session = of_session AND t.run = of_run AND t.first_event = 0
+                ORDER BY t.id LIMIT 1;
+        END IF;
+        outcome := CASE WHEN coalesce(last.digest, new_digest) = new_digest
+            THEN 'known' ELSE 'other' END;
+        id := last.id;
+        RETURN;
+    END IF;
+    IF (SELECT count(*) FROM (SELECT FROM {s}.turns AS t WHERE t.state = 'queued' LIMIT at_most)
+        AS waiting) >= at_most
+    THEN
+        outcome := 'full';
+        RETURN;
+    END IF;
+    SELECT t.bundle INTO bundle FROM {s}.turns AS t
+        WHERE t.session = of_session AND t.state IN ('queued', 'running')
+        ORDER BY t.id DESC LIMIT 1;
+    IF FOUND THEN
+        IF NOT EXISTS (
+            SELECT FROM {s}.bundles AS b WHERE b.id = bundle AND of_graph = ANY (b.graphs)
+        ) THEN
+            outcome := 'elsewhere';
+            RETURN;
+        END IF;
+    ELSE
+        SELECT b.id INTO bundle FROM {s}.bundles AS b
+            WHERE of_graph = ANY (b.graphs)
+            ORDER BY {s}.is_live(b.id) DESC, b.id IS NOT DISTINCT FROM last.bundle DESC,
+                b.released DESC LIMIT 1;
+        IF NOT FOUND THEN
+            outcome := 'unknown';
+            RETURN;
+        END IF;
+    END IF;
+    number := coalesce(last.number, 0) + 1;
+    INSERT INTO {s}.turns AS t (session, user_key, run, number, graph, bundle, submission, digest,
+            first_event, events)
+        VALUES (of_session, of_user_key, of_run, number, of_graph, bundle, new_submission,
+            new_digest, coalesce(last.events, 0), coalesce(last.events, 0))
+        RETURNING t.id INTO id;
+    outcome := 'new';
+    partition := encode(of_session, 'hex');
+    run := encode(of_run, 'hex');
+END $$;
+
+CREATE OR REPLACE FUNCTION {s}.retry_turn(
+    of_turn bigint,
+    OUT id bigint, OUT bundle text, OUT number int, OUT partition text, OUT run text
+) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE {s}.turns AS t SET state = 'queued', attempts = 0, discounted = 0,
+            execution = NULL, error = NULL, ended = NULL, is_cancelled = false, number = (
+                SELECT max(o.number) + 1 FROM {s}.turns AS o
+                WHERE o.session = t.session AND o.run = t.run
+            )
+        WHERE t.id = of_turn AND t.state = 'dead'
+        RETURNING t.id, t.bundle, t.number, encode(t.session, 'hex'), encode(t.run, 'hex')
+        INTO id, bundle, number, partition, run;
+END $$;
+"""
 _MIGRATIONS = tuple(
     text.replace("{n}", SCHEMA).replace("{store}", STORE_SCHEMA).replace("{calls}", str(CALLS))
-    for text in (_TABLES, _CALLS, _PARDONS)
+    for text in (_TABLES, _CALLS, _PARDONS, _FUNCTIONS)
 )
 
 

@@ -31,10 +31,10 @@ from .turns import CANCELS, SILENT, TurnTable, WorkerRow
 
 BEAT = 2.0
 """Seconds between two heartbeats."""
-SUSPECT = 2
+SUSPECT_AFTER = 2
 """Executions in a row that have ended with their worker after which a turn may be the cause."""
-PARDONS = 10
-"""Ends of workers without a turn that count for it, at most: two such turns may speak for each."""
+MOST_DISCOUNTED = 10
+"""Executions of such a turn that are not counted, at most, since workers also die without it."""
 _PURGE = 60.0
 _MOST_DROPPED = 1000
 _WORKING, _RESCUE = 0x776F726B, 0x72657363  # "work", "resc": namespaces of advisory locks
@@ -179,7 +179,9 @@ class Membership:
             try:
                 if owner is not None:
                     await self._store.evict(owner)
-                await self._table.pardon(worker, since=SUSPECT, most=PARDONS)
+                await self._table.discount_attempts(
+                    worker, since=SUSPECT_AFTER, most=MOST_DISCOUNTED
+                )
                 many = await self._requeue_all(worker)
                 await self._table.leave(worker)
                 self._log("rescued", {"worker": worker, "dead": is_dead, "turns": many})

@@ -202,6 +202,15 @@ class TurnTable:
         )
         return _turn(rows[0]) if rows else None
 
+    async def is_suspect(self, turn: int, execution: UUID, *, is_again: bool, since: int) -> bool:
+        """Whether a turn could begin, or go on (`is_again`), and was begun `since` times before."""
+        rows = await self._query(
+            "SELECT 1 FROM {s}.turns WHERE id = %s AND state IN ('queued', 'running') "
+            "AND (NOT %s OR execution = %s) AND attempts >= %s",
+            [turn, is_again, execution, since],
+        )
+        return bool(rows)
+
     async def append(self, turn: int, execution: UUID, events: Sequence[Event]) -> bool:
         """Append events of an execution; false if the turn is another one's by now.
 
@@ -387,22 +396,25 @@ class TurnTable:
         rows = await self._query("SELECT DISTINCT executor FROM {s}.turns WHERE state = 'running'")
         return {row[0] for row in rows}
 
-    async def pardon(self, executor: str, *, since: int, most: int) -> None:
+    async def discount_attempts(self, executor: str, *, since: int, most: int) -> None:
         """Count one attempt less of turns that a dead worker did not run when it ended.
 
-        Of those with so many attempts, and at most so often for each.
+        Of those with `since` attempts or more, and at most `most` times for each.
         """
         await self._query(
-            "UPDATE {s}.turns SET attempts = attempts - 1, pardons = pardons + 1 "
+            "UPDATE {s}.turns SET attempts = attempts - 1, discounted = discounted + 1 "
             "WHERE state IN ('queued', 'running') AND executor IS DISTINCT FROM %s "
-            "AND attempts >= %s AND pardons < %s",
+            "AND attempts >= %s AND discounted < %s",
             [executor, since, most],
         )
 
     async def requeue(self, executor: str) -> None:
-        """Mark the running turns of a dead worker as queued; what it writes later is refused."""
+        """Mark the running turns of a dead worker as queued; what it writes later is refused.
+
+        They keep their executor: should the worker be rescued once more, they were run by it.
+        """
         await self._query(
-            "UPDATE {s}.turns SET state = 'queued', executor = NULL, execution = NULL "
+            "UPDATE {s}.turns SET state = 'queued', execution = NULL "
             "WHERE executor = %s AND state = 'running'",
             [executor],
         )
@@ -411,19 +423,28 @@ class TurnTable:
     async def adopting(self, bundle: str, graphs: Sequence[str]) -> AsyncGenerator[list[str]]:
         """Transaction that takes over queued turns that no worker with their bundle can run.
 
-        Gives their workflows. Until it ends nobody else begins or adopts them.
+        Gives their workflows; none of sessions with an open turn of another graph, whose turns
+        would be in two queues. Until it ends nobody begins them, and nobody else adopts any: a
+        worker that finds another one at it goes on. The database ends it after 15 s of silence.
         """
         async with self._connections.connection() as connection, connection.transaction():
-            rows = await rows_of(
+            ((_, is_alone),) = await rows_of(
                 connection,
-                sql(
-                    "UPDATE {s}.turns AS t SET bundle = %s WHERE t.state = 'queued' "
-                    "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
-                    "AND t.created < now() - interval '1 second' "
-                    "RETURNING t.id, encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
-                ),
-                [bundle, bundle, [*graphs]],
+                b"SELECT set_config('idle_in_transaction_session_timeout', '15s', true), "
+                b"pg_try_advisory_xact_lock(hashtext(%s))",
+                [f"{SCHEMA}.adopting"],
             )
+            adopt = sql(
+                "UPDATE {s}.turns AS t SET bundle = %s WHERE t.state = 'queued' "
+                "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
+                "AND t.created < now() - interval '1 second' AND NOT EXISTS ("
+                "SELECT FROM {s}.turns AS o WHERE o.session = t.session "
+                "AND o.state IN ('queued', 'running') AND o.graph <> ALL (%s)) "
+                "RETURNING t.id, encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
+            )
+            of_graphs = [*graphs]
+            parameters = [bundle, bundle, of_graphs, of_graphs]
+            rows = await rows_of(connection, adopt, parameters) if is_alone else []
             yield [workflow_id(*row) for row in rows]
 
     async def drop_old(self, seconds: float) -> None:
@@ -452,7 +473,8 @@ class TurnTable:
     async def listed(self, states: Sequence[str], *, limit: int, offset: int) -> list[Waiting]:
         """The turns in these states, the oldest first."""
         rows = await self._query(
-            "SELECT t.id, t.submission, t.graph, t.bundle, t.state, t.attempts, t.executor, "
+            "SELECT t.id, t.submission, t.graph, t.bundle, t.state, t.attempts, "
+            "CASE WHEN t.state = 'running' THEN t.executor END, "
             "extract(epoch FROM now() - t.created)::float8, t.error FROM {s}.turns AS t "
             "WHERE t.state = ANY (%s) ORDER BY t.id LIMIT %s OFFSET %s",
             [[*states], limit, offset],

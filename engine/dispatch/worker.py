@@ -63,7 +63,7 @@ from .event_rows import has_last, merge_tokens, parse_events
 from .in_process import runners_by_name, start
 from .limited import CallRows, connect
 from .protocol import Submission
-from .takeover import SUSPECT, Log, Membership
+from .takeover import SUSPECT_AFTER, Log, Membership
 from .turns import SubmittedTurn, TurnTable, WorkerRow
 
 ATTEMPTS = 5
@@ -129,8 +129,8 @@ class Worker:
             silent=0.0,
             is_draining=False,
         )
-        self._calls = CallRows(self.table, self.row.id)
-        self._has_limits = connect(self._runners.values(), self._calls)
+        self._calls = CallRows(self.table, self.row.id, log)
+        self._limited = connect(self._runners.values(), self._calls)
         self._membership = Membership(
             self._dsn, self.table, self._client, self._store, self.row, keep=keep, log=log
         )
@@ -147,8 +147,8 @@ class Worker:
         await self._membership.enter(about)
         self._log("ready", {"worker": self.row.id, "graphs": [*self._runners]})
         tasks = [asyncio.create_task(self._membership.beat(self._cancel), name="teamgraph beat")]
-        if self._has_limits:
-            tasks.append(asyncio.create_task(self._calls.keep(), name="teamgraph calls"))
+        if self._limited:
+            tasks.append(asyncio.create_task(self._calls.synchronize(), name="teamgraph calls"))
         try:
             await stop.wait()
         finally:
@@ -156,6 +156,8 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for model in self._limited:
+                model.rows = None
             await self._membership.leave()
             await self.table.close()
             await call_in_thread(self._client.destroy)
@@ -199,24 +201,23 @@ class Worker:
         """Begin a turn; one that may be what ended its workers waits for others of the kind.
 
         So a turn that ends its worker soon after each start does not make dead letters of those
-        that are begun with it. Those that wait have not begun, and count no execution.
+        that are begun with it. Those that wait have not begun, and count no execution; a worker
+        that stops puts them back.
         """
-        begin = partial(
-            self.table.begin,
-            execution.number,
-            execution.id,
-            self.row.id,
-            is_again=execution.is_again,
-        )
-        turn = await begin(most=SUSPECT)
-        if turn is not None:
+        number, is_again = execution.number, execution.is_again
+        begin = partial(self.table.begin, number, execution.id, self.row.id, is_again=is_again)
+        turn = await begin(most=SUSPECT_AFTER)
+        if turn is not None or not await self.table.is_suspect(
+            number, execution.id, is_again=is_again, since=SUSPECT_AFTER
+        ):
             await self._go_on(turn, execution)
             return
         async with self._suspects:
-            await self._go_on(await begin(most=None), execution)
+            stops = self._membership.is_draining and not is_again
+            await self._go_on(None if stops else await begin(most=None), execution)
 
     async def _go_on(self, turn: SubmittedTurn | None, execution: _Execution) -> None:
-        if turn is None or turn.submission is None:  # cancelled, deleted, or another's by now
+        if turn is None or turn.submission is None:  # over, deleted, another's, or not to begin
             await self._let_go(execution)
             return
         if turn.attempts > ATTEMPTS:

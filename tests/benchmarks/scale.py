@@ -21,8 +21,8 @@ CALLS, CALL_SECONDS = 3, 2.0
 """Model calls of a turn, and the seconds of each; the model of the measured turns took 50 ms."""
 CORES, CONNECTIONS, LOG = 16, 1000, 200e6
 """A database's machine: cores, `max_connections`, bytes of write-ahead log that it can take."""
-OF_WORKER, OF_SERVER = 20, 12
-"""Connections of each."""
+OF_WORKER = 20
+"""Connections of each; those of servers are not counted, as a few stand before all workers."""
 FLUSH = 0.06
 """Seconds of a streamed answer that are one batch of events."""
 GATHERED = "gathered notifications"

@@ -161,8 +161,8 @@ def _rows(name: str, given: argparse.Namespace, seed: int) -> list[bool]:
     """The rows of one name; whether each is as it must be."""
     if name == "mutants":
         return _on_mutants(given, seed)
-    if name == "postgres":
-        return _on_postgres(given, seed)
+    if name in DATABASE:
+        return _on_database(name, given, seed)
     return [_run(FAULTS[name], given, seed)]
 
 
@@ -175,8 +175,8 @@ def _on_mutants(given: argparse.Namespace, seed: int) -> list[bool]:
     return rows + [not _is_found(sound, seed) for sound in SOUND[::step]]
 
 
-def _on_postgres(given: argparse.Namespace, seed: int) -> list[bool]:
-    """The rows of the store in PostgreSQL; none where that is not installed."""
+def _on_database(name: str, given: argparse.Namespace, seed: int) -> list[bool]:
+    """The rows of what needs PostgreSQL; none where that is not installed."""
     from tests.postgres import MISSING, programs  # noqa: PLC0415  see `FaultCheck`
 
     from .databases import database_server  # noqa: PLC0415
@@ -184,6 +184,8 @@ def _on_postgres(given: argparse.Namespace, seed: int) -> list[bool]:
     if programs() is None:
         print(MISSING)
         return []
+    if name != "postgres":
+        return [_run(FAULTS[name], given, seed)]
     with database_server():
         return [_run(fault, given, seed) for fault in DATABASE_FAULTS.values()]
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -45,10 +46,12 @@ nodes:
 output: [last]
 """
 SLOW = """\
-import asyncio, os
+import asyncio, json, os, time
 
 
-async def work() -> str:
+async def work(context) -> str:
+    with open("executions", "a") as log:
+        log.write(json.dumps([context.run_id, context.node_id, time.time()]) + "\\n")
     await asyncio.sleep(float(os.environ["NODE_SECONDS"]))
     return "done"
 
@@ -158,13 +161,15 @@ def _equal(counts: Counts) -> None:
         with forked_workers() as workers:
             workers.start(server.dsn, every_place.__name__, 3, concurrency=1)
             together = asyncio.run(_together(server.dsn))
-        counts.trials += len(alone[0])
-        if together != alone:
-            counts.note("the exports of three workers are not those of one process", "wrong")
         with psycopg.connect(server.dsn) as connection:
             ran = connection.execute(
                 "SELECT DISTINCT executor_id FROM teamgraph_dbos.workflow_status"
             ).fetchall()
+        counts.trials += len(alone[0])
+        if len(ran) < 2:
+            counts.note(f"all turns of {len(alone[0])} sessions were run by one worker", "wrong")
+        if together != alone:
+            counts.note("the exports of three workers are not those of one process", "wrong")
         print(f"    equal exports: turns of {len(alone[0])} sessions by {len(ran)} of 3 workers")
 
 
@@ -194,8 +199,12 @@ async def _kills(turns: int, seed: int, counts: Counts, *, is_long: bool) -> Non
             await asyncio.sleep(0.05)
             fleet.replace_dead()
         await results
-        await _judge(dispatcher, runs, counts)
-        print(f"    {len(runs)} turns, {kills} kills, {fleet.said('rescued')} rescues")
+        acknowledged = await _judge(dispatcher, runs, counts)
+        many = _judge_executions(fleet.place, acknowledged, counts)
+        print(
+            f"    {len(runs)} turns, {kills} kills, {fleet.said('rescued')} rescues, "
+            f"{many} executions of {3 * len(runs)} functions"
+        )
 
 
 async def _suspended(counts: Counts) -> None:
@@ -326,8 +335,14 @@ async def _patient(dispatcher: DBOSDispatcher, run: Submission) -> None:
             return
 
 
-async def _judge(dispatcher: DBOSDispatcher, runs: list[Submission], counts: Counts) -> None:
-    """Count what was lost, run again, out of order or at the same time."""
+async def _judge(
+    dispatcher: DBOSDispatcher, runs: list[Submission], counts: Counts
+) -> dict[tuple[str, str], float]:
+    """Count what was lost, run again, out of order or at the same time.
+
+    Returns when each node was acknowledged, by run and node.
+    """
+    acknowledged: dict[tuple[str, str], float] = {}
     starts: dict[str, float] = {}
     for run in runs:
         counts.trials += 1
@@ -337,8 +352,9 @@ async def _judge(dispatcher: DBOSDispatcher, runs: list[Submission], counts: Cou
             async for event in dispatcher.events(run.reference):
                 last = event
                 starts.setdefault(run.run_id, event.time)
-                if isinstance(event, NodeFinished) and not event.replayed:
-                    ends[event.node or ""] += 1
+                if isinstance(event, NodeFinished):
+                    acknowledged.setdefault((run.run_id, event.node or ""), event.time)
+                    ends[event.node or ""] += not event.replayed
         except (NotFound, TeamgraphError) as error:
             counts.note(f"{run.run_id}: {error}", "unreadable")
             continue
@@ -350,6 +366,27 @@ async def _judge(dispatcher: DBOSDispatcher, runs: list[Submission], counts: Cou
             if times > 1:
                 counts.note(f"{run.run_id}: {node} ended {times} times", "again")
     await _judge_order(dispatcher, runs, starts, counts)
+    return acknowledged
+
+
+def _judge_executions(
+    place: Path, acknowledged: dict[tuple[str, str], float], counts: Counts
+) -> int:
+    """Compare the executions of functions with their records; returns how many there were.
+
+    A function that was cut with its worker is executed again; one that was acknowledged is not.
+    """
+    began: dict[tuple[str, str], list[float]] = {}
+    for line in (place / "executions").read_text().splitlines():
+        run_id, node, time = json.loads(line)
+        began.setdefault((run_id, node), []).append(time)
+    for (run_id, node), times in began.items():
+        if max(times) > acknowledged.get((run_id, node), inf):
+            counts.note(f"{run_id}: {node} was executed after it was acknowledged", "again")
+    for run_id, node in acknowledged.keys() - began.keys():
+        if node != "last":  # which calls a model
+            counts.note(f"{run_id}: {node} has a record, and was never executed", "wrong")
+    return sum(map(len, began.values()))
 
 
 async def _judge_order(

@@ -32,7 +32,7 @@ class QueueQuery(Body):
 class RetryForm(Body):
     """The number of a turn that was given up."""
 
-    number: int
+    number: int = Field(ge=1, lt=2**63)
 
 
 async def show_workers(request: Request) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator,
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 
 from teamgraph import Chunk, Graph, MemoryStore, Model, PostgresStore, Reply, Request, Runner
@@ -118,16 +119,23 @@ async def _visit(dsn: str, *graphs: Graph) -> None:
         pass
 
 
+async def drop_turn(dsn: str, number: int) -> None:
+    """Delete the row of a turn with its events, as time does."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute(b"DELETE FROM teamgraph_turns.turns WHERE id = %s", [number])
+
+
 @asynccontextmanager
 async def working(
     dsn: str,
     model: Model,
     told: Told,
     *graphs: Graph,
+    connections: int = 4,
     **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[Worker]:
     """A worker in this loop, until the end of the block."""
-    store = PostgresStore(dsn, connections=4)
+    store = PostgresStore(dsn, connections=connections)
     runners = [Runner(graph, store=store, model=model) for graph in graphs or (duo(), asks())]
     worker = Worker(runners, dsn, log=told, **options)
     stop = asyncio.Event()

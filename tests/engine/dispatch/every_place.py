@@ -24,7 +24,7 @@ from teamgraph.nodes import (
 )
 from tests.teams import words_of
 
-USERS = ("ann", None)
+USERS = ("ann", "bob", None)
 MESSAGES = ("write it", "list it", "write it again\ud800")
 
 TIMES = {"started", "ended", "updated", "asked", "given"}

@@ -83,6 +83,10 @@ def test_an_answer_is_another_submission_of_the_run_and_its_events_are_numbered_
             graph="asks", run_id="asked", user_id="ann", answers={"ok": "yes"}, by="ann"
         )
         second = await told(office, answer, after=first[-1].sequence)
+        assert await told(office, turn, after=second[-1].sequence) == []
+        other = Submission(graph="asks", message="other", run_id="asked", user_id="ann")
+        with pytest.raises(SessionBusy, match="something else"):
+            await office.dispatcher.submit(other)
         return first, second
 
     first, second = office.run(asked())

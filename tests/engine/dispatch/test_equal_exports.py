@@ -27,5 +27,5 @@ def test_files_postgresql_and_a_worker_store_the_same(server: Server, tmp_path: 
     assert asyncio.run(in_process(PostgresStore(dsn, schema="alone"))) == stored
     assert asyncio.run(by_a_worker(dsn)) == stored
     exports, sources = stored
-    assert [len(export["runs"]) for export in exports] == [3, 3]
+    assert [len(export["runs"]) for export in exports] == [3, 3, 3]
     assert sources

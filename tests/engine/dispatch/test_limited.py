@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from msgspec import structs
 
 from teamgraph import AnyModel, Graph, Message, PostgresStore, Reply, Request, Runner
 from teamgraph.dispatch import LimitedModel, Worker
+from teamgraph.engine.dispatch.limited import CallRows
 from teamgraph.engine.dispatch.turns import CallRow, LimitedCalls, TurnTable
 from teamgraph.errors import InputError, NodeError
 from teamgraph.nodes import Member, SubGraph
@@ -108,8 +110,31 @@ def test_a_call_that_waits_is_cancelled_with_its_run_and_outlives_its_worker_s_r
                 "all",
                 "said all",
             ]
+        with pytest.raises(InputError, match="no running Worker has this one"):
+            await anext(model.ask(request))
 
     asyncio.run(cancel())
+
+
+def test_why_calls_wait_is_logged(dsn: str) -> None:
+    async def fail() -> None:
+        told = Told()
+        async with submitting(dsn) as dispatcher:
+            await dispatcher.open()
+            rows = CallRows(dispatcher.table, "nobody", told)
+
+            async def call() -> None:
+                async with rows.call("m", 1):
+                    pass
+
+            tasks = [asyncio.create_task(each) for each in (rows.synchronize(), call())]
+            await told.until("calls_failed")
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert "foreign key" in told.named("calls_failed")[0]["why"]
+
+    asyncio.run(fail())
 
 
 class Line:
@@ -173,6 +198,22 @@ async def work(dsn: str, port: int) -> None:
         await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def other_worker(dsn: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process with another worker, killed at the end if it still runs."""
+    program = "import sys, asyncio; from tests.engine.dispatch.test_limited import work; "
+    program += "asyncio.run(work(sys.argv[1], int(sys.argv[2])))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, dsn, str(port), cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_one_calls_no_more(
     dsn: str,
 ) -> None:
@@ -180,13 +221,12 @@ def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_o
         line = Line()
         server = await asyncio.start_server(line.take, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        program = "import sys, asyncio; from tests.engine.dispatch.test_limited import work; "
-        program += "asyncio.run(work(sys.argv[1], int(sys.argv[2])))"
-        other = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, dsn, str(port), cwd=ROOT
-        )
         model, told = LimitedModel({"m": 3}, others=Caller(port)), Told()
-        async with submitting(dsn) as dispatcher, working(dsn, model, told, duo(), concurrency=4):
+        async with (
+            other_worker(dsn, port) as other,
+            submitting(dsn) as dispatcher,
+            working(dsn, model, told, duo(), concurrency=4),
+        ):
             table = dispatcher.table
             await dispatcher.open()
             while len(await table.workers()) < 2:
@@ -212,7 +252,9 @@ def test_two_workers_never_call_a_model_more_often_than_its_limit_and_a_killed_o
 @pytest.mark.parametrize(
     ("limits", "text"),
     [
-        ({"m": 0}, "the limit of 'm' is 0; give a whole number from 1 on"),
+        ({"m": 0}, "the limit of 'm' is 0; give a whole number from 1 to 2147483647"),
+        ({"m": True}, "the limit of 'm' is True"),
+        ({"m": 2**31}, "the limit of 'm' is 2147483648"),
         ({"m": "2"}, "the limit of 'm' is '2'"),
         ([("m", 1)], "limits is a list; give a mapping"),
     ],
@@ -243,6 +285,6 @@ def test_a_limit_is_of_a_model_that_a_graph_asks_and_for_workers() -> None:
         worker({"own/critics": 1})
     with pytest.raises(InputError, match="they ask own/critic, own/first"):
         worker({"zzz": 1})
-    with pytest.raises(NodeError, match="no Worker has this one; give it to the runners"):
+    with pytest.raises(NodeError, match="no running Worker has this one; give it to the runners"):
         Runner(graph, model=LimitedModel({"own/first": 1}, own)).run("m", session_id="s")
     assert isinstance(LimitedModel({}), AnyModel)

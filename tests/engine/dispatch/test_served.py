@@ -24,7 +24,7 @@ from teamgraph.errors import Cancelled, InputError, ModelError, RunError
 from teamgraph.events import Token
 from teamgraph.server import create_app
 from tests.engine.cli.conftest import Project
-from tests.engine.dispatch.conftest import Gate, Told, asks, duo, working
+from tests.engine.dispatch.conftest import Gate, Told, asks, drop_turn, duo, working
 from tests.engine.server.test_coming_back import Conversation
 
 _DSN = ("--dsn", "postgresql://host/db")
@@ -74,7 +74,9 @@ def test_another_server_goes_on_where_the_first_one_was_left(  # noqa: PLR0915  
             await gone.whole()
             assert gone.status == 204
             table = first.state.server.dispatcher.table
-            await table.drop([(await table.find(Submission(graph="", run_id="over").reference)).id])
+            await drop_turn(
+                dsn, (await table.find(Submission(graph="", run_id="over").reference)).id
+            )
             stored = await Conversation(second, "GET", "/api/runs/over/events").whole()
             assert stored[-1].event == "run_finished"
             late = {**said, "message": "wait twice", "run_id": "late"}
@@ -82,7 +84,7 @@ def test_another_server_goes_on_where_the_first_one_was_left(  # noqa: PLR0915  
             await begun.until("said ")
             await begun.leave()
         table = TurnTable(dsn, connections=1)
-        await table.drop([(await table.find(Submission(graph="", run_id="late").reference)).id])
+        await drop_turn(dsn, (await table.find(Submission(graph="", run_id="late").reference)).id)
         await table.close()
 
     asyncio.run(over())
@@ -204,6 +206,7 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
     assert "start one" in project.teamgraph("workers", "--dsn", dsn).stderr
     refused = project.teamgraph("queue", "retry", "99", "--dsn", dsn)
     assert (refused.exit_code, "no dead letter 99" in refused.stderr) == (1, True)
+    assert project.teamgraph("queue", "list", "--dead", "--dsn", dsn).exit_code == 0  # the advice
 
 
 @pytest.mark.parametrize(
@@ -214,9 +217,15 @@ def test_the_command_line_shows_workers_and_the_queue(dsn: str, project: Project
         (["serve", "desk.yaml", "--dispatch", "--mcp-stdio"], "leave one of them out"),
         (["serve", "desk.yaml", "--dispatch", "--trace", "t", "--model", "m"], "--model, --trace"),
         (["worker", "desk.yaml"], "no database is named"),
+        (["queue", "retry", f"{2**63}", *_DSN], "9223372036854775807"),
         (["worker", "desk.yaml", "--dsn", "sqlite:///t.db", "--model", "echo"], "sqlite://"),
         (["worker", "desk.yaml", *_DSN, "--limit", "echo"], "'echo' is not the id of a model with"),
         (["worker", "desk.yaml", *_DSN, "--limit", "echo=0"], "the limit of 'echo' is 0"),
+        (["worker", "desk.yaml", *_DSN, "--limit", f"echo={'9' * 5000}"], "is not the id of"),
+        (
+            ["worker", "desk.yaml", *_DSN, "--limit", "echo=2", "--limit", "echo=3"],
+            "'echo' has two limits; leave one of them out",
+        ),
         (
             ["worker", "desk.yaml", *_DSN, "--model", "echo", "--limit", "eco=2"],
             "a limit of 'eco', and no graph asks it; did you mean 'echo'?",

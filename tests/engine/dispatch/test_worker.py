@@ -21,8 +21,11 @@ from teamgraph.errors import InputError, NotFound, QueueFull, RunError, SessionB
 from teamgraph.events import AnswerReset, NodeFinished, RunFinished
 from teamgraph.nodes import Member
 from tests.engine.cli.conftest import Project
-from tests.engine.dispatch.conftest import Gate, Told, asks, duo, steps, working
+from tests.engine.dispatch.conftest import Gate, Told, asks, drop_turn, duo, steps, working
 from tests.postgres import Server, postgres
+
+CONNECTIONS = 20
+"""Of a worker, as docs/deploy.md says."""
 
 
 @asynccontextmanager
@@ -43,6 +46,31 @@ async def store_of(dsn: str) -> AsyncIterator[PostgresStore]:
 
 def turn(run_id: str, message: str = "hello", **fields: Any) -> Submission:  # noqa: ANN401
     return Submission(graph="duo", message=message, run_id=run_id, **fields)
+
+
+async def submit_suspects(
+    dispatcher: DBOSDispatcher, table: TurnTable, many: int
+) -> list[RunReference]:
+    """Turns that have ended the worker `died` twice."""
+    runs = [await dispatcher.submit(turn(uuid4().hex, "wait")) for _ in range(many)]
+    for run in runs:
+        number = (await dispatcher.find(run)).id
+        for _ in range(2):
+            await table.begin(number, uuid4(), "died", is_again=False)
+    await table.requeue("died")
+    return runs
+
+
+async def count_taken(dsn: str, worker: Worker) -> int:
+    """How many turns a worker has taken from the queue."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        found = await connection.execute(
+            b"SELECT count(*) FROM teamgraph_dbos.workflow_status "
+            b"WHERE status = 'PENDING' AND executor_id = %s",
+            [worker.row.id],
+        )
+        (many,) = await found.fetchone() or (0,)
+    return int(many)
 
 
 async def table_of(dsn: str) -> TurnTable:
@@ -104,15 +132,15 @@ def test_a_turn_that_ends_its_worker_five_times_is_a_dead_letter_and_its_session
                 assert "ended its worker 5 times" in (dead.turn.error or "")
                 assert (await dispatcher.result(after)).status == "done"
                 letter, _ = await table.listed(["dead"], limit=9, offset=0)
-                assert (letter.run_id, letter.attempts) == ("poison", 6)
+                assert letter.run_id == "poison"
                 (depth,) = await table.depths()
                 assert (depth.queued, depth.running, depth.dead) == (0, 0, 2)
                 await dispatcher.retry(letter.id)
                 assert (await dispatcher.result(run)).status == "done"
-                with pytest.raises(NotFound, match="no dead letter"):
+                with pytest.raises(NotFound, match="`teamgraph queue list --dead` lists"):
                     await dispatcher.retry(letter.id)
         assert {each["run"] for each in told.named("dead_letter")} == {"poison", "never"}
-        await table.drop([(await table.find(never)).id])
+        await drop_turn(dsn, (await table.find(never)).id)
         await table.close()
 
     asyncio.run(poison())
@@ -122,19 +150,16 @@ def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn
     async def alone() -> None:
         table, model = await table_of(dsn), Gate()
         async with submitting(dsn) as dispatcher:
-            suspects = [await dispatcher.submit(turn(f"suspect {n}", "wait")) for n in range(3)]
-            for run in suspects:
-                number = (await dispatcher.find(run)).id
-                for _ in range(2):
-                    await table.begin(number, uuid4(), "died", is_again=False)
-            await table.requeue("died")
-            async with working(dsn, model, Told(), steps()):
+            *suspects, gone = await submit_suspects(dispatcher, table, 4)
+            await dispatcher.cancel(gone)
+            async with working(dsn, model, Told(), steps()) as worker:
                 other = await dispatcher.submit(turn("beside", "wait"))
                 for _ in range(2):
                     await model.began.acquire()
                 await dispatcher.result(await dispatcher.submit(turn("later")))
                 found = [await dispatcher.find(run) for run in suspects]
                 assert sum(each.attempts == 2 for each in found) == 2
+                await worker.execute((await dispatcher.find(gone)).id)  # waits for none of them
                 model.opened.set()
                 for run in (other, *suspects):
                     assert (await dispatcher.result(run)).status == "done"
@@ -143,11 +168,34 @@ def test_turns_whose_workers_ended_twice_are_run_one_at_a_time_beside_others(dsn
     asyncio.run(alone())
 
 
-def test_a_worker_that_ends_without_a_turn_speaks_for_it_ten_times_at_most(dsn: str) -> None:
-    async def pardoned() -> None:
+def test_a_worker_that_stops_begins_none_of_the_turns_that_wait_to_run_alone(dsn: str) -> None:
+    async def stopped() -> None:
+        table, model, told = await table_of(dsn), Gate(), Told()
+        async with submitting(dsn) as dispatcher:
+            suspects = await submit_suspects(dispatcher, table, 2)
+            async with working(dsn, model, told, steps(), grace=0) as worker:
+                await model.began.acquire()
+                while await count_taken(dsn, worker) < 2:
+                    await table.wait(table.bell(0), 0.05)
+            assert len(told.named("handed_back")) == 1
+            model.opened.set()
+            async with working(dsn, model, Told(), steps()):
+                for run in suspects:
+                    assert (await dispatcher.result(run)).status == "done"
+        await table.close()
+
+    asyncio.run(stopped())
+
+
+def test_executions_that_ended_with_another_worker_are_discounted_ten_times_at_most(
+    dsn: str,
+) -> None:
+    async def discounted() -> None:
         table, told = await table_of(dsn), Told()
         async with submitting(dsn) as dispatcher, working(dsn, Gate(), told, steps()) as worker:
-            run = await dispatcher.submit(Submission(graph="asks", message="m", run_id="pardoned"))
+            run = await dispatcher.submit(
+                Submission(graph="asks", message="m", run_id="discounted")
+            )
             number = (await dispatcher.find(run)).id
             for _ in range(15):
                 await table.begin(number, uuid4(), worker.row.id, is_again=False)
@@ -155,10 +203,78 @@ def test_a_worker_that_ends_without_a_turn_speaks_for_it_ten_times_at_most(dsn: 
                 await table.register(structs.replace(worker.row, id=f"d{n}", owner=uuid4()), {})
             await told.until("rescued", 12)
             assert (await dispatcher.find(run)).attempts == 15 - 10
-            await table.drop([number])
+            await drop_turn(dsn, number)
         await table.close()
 
-    asyncio.run(pardoned())
+    asyncio.run(discounted())
+
+
+def test_the_second_rescue_of_a_worker_counts_against_the_turn_that_ended_it(dsn: str) -> None:
+    async def counted() -> None:
+        table = await table_of(dsn)
+        async with submitting(dsn) as dispatcher:
+            (run,) = await submit_suspects(dispatcher, table, 1)
+            for executor in ("died", "other"):
+                await table.discount_attempts(executor, since=2, most=10)
+            found = await dispatcher.find(run)
+            assert found.attempts == 1
+            (queued,) = await table.listed(["queued"], limit=9, offset=0)
+            assert queued.executor is None
+            await table.end(found.id, None, state="dead", outcome=None)
+            await dispatcher.retry(found.id)
+            of_turn = "SELECT attempts, discounted FROM teamgraph_turns.turns WHERE id = %s"
+            with psycopg.connect(dsn) as connection:
+                assert connection.execute(of_turn, [found.id]).fetchone() == (0, 0)
+            await drop_turn(dsn, found.id)
+        await table.close()
+
+    asyncio.run(counted())
+
+
+def test_tables_of_the_last_version_are_migrated(dsn: str) -> None:
+    async def migrated() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as other:
+            for step in (
+                b"ALTER TABLE teamgraph_turns.turns RENAME COLUMN discounted TO pardons",
+                b"DROP FUNCTION teamgraph_turns.retry_turn",
+                b"UPDATE teamgraph_turns.version SET number = 3",
+            ):
+                await other.execute(step)
+        table = await table_of(dsn)
+        await table.discount_attempts("none", since=2, most=10)
+        async with submitting(dsn) as dispatcher:
+            with pytest.raises(NotFound, match="no dead letter"):
+                await dispatcher.retry(1)
+        await table.close()
+
+    asyncio.run(migrated())
+
+
+def test_a_worker_runs_as_many_turns_at_once_as_it_may_with_few_connections(dsn: str) -> None:
+    async def count() -> None:
+        model, nodes = Gate(), {"one": Member(role="You talk")}
+        graph = Graph(name="three", model="m", nodes=nodes)  # its queue has no limit of others yet
+        options = {"connections": 8, "concurrency": 3}
+        async with working(dsn, model, Told(), graph, **options) as worker:
+            async with submitting(dsn) as dispatcher:
+                runs = [
+                    await dispatcher.submit(Submission(graph="three", message="wait"))
+                    for _ in range(5)
+                ]
+            for _ in range(3):
+                await model.began.acquire()
+            assert await count_taken(dsn, worker) == 3
+            with psycopg.connect(dsn) as connection:
+                of_worker = "SELECT count(*) FROM pg_stat_activity WHERE datname = "
+                of_worker += "current_database() AND pid <> pg_backend_pid()"
+                (connections,) = connection.execute(of_worker).fetchone() or (0,)
+            assert 0 < connections <= CONNECTIONS
+            model.opened.set()
+            async with submitting(dsn) as dispatcher:
+                for run in runs:
+                    assert (await dispatcher.result(run)).status == "done"
+
+    asyncio.run(count())
 
 
 def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:
@@ -341,7 +457,7 @@ def test_a_turn_that_cannot_be_run_or_was_cancelled_meanwhile_ends_and_a_deleted
             await dispatcher.store.release(lease)
             waiting = asyncio.create_task(dispatcher.result(await dispatcher.submit(turn("e5"))))
             await asyncio.wait([waiting], timeout=0.1)
-            await table.drop([(await table.find(turn("e5").reference)).id])
+            await drop_turn(dsn, (await table.find(turn("e5").reference)).id)
             with pytest.raises(NotFound, match="was deleted"):
                 await waiting
         await table.close()
@@ -360,6 +476,65 @@ def test_turns_for_graphs_of_a_release_that_is_gone_are_adopted_by_the_next(dsn:
         assert told.named("adopted") == [{"turns": 3}]
 
     asyncio.run(adopted())
+
+
+def test_a_session_stays_with_a_release_and_is_adopted_whole_or_not_at_all(  # noqa: PLR0915  one release
+    dsn: str,
+) -> None:
+    async def released() -> None:
+        table, told = await table_of(dsn), Told()
+        async with submitting(dsn) as dispatcher:
+            async with working(dsn, Gate(), Told(), duo()) as worker:
+                old = structs.replace(worker.row, id="old", bundle="old", graphs=("duo", "asks"))
+            other = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+            await other.execute(b"SELECT pg_advisory_lock(%s, hashtext('old'))", [0x776F726B])
+            await table.register(structs.replace(old, owner=uuid4()), {})
+            seen = b"UPDATE teamgraph_turns.workers SET seen = now() + interval '1 hour' "
+            await other.execute(seen + b"WHERE id = 'old'")
+            at = {"session_id": "released"}
+            runs = [await dispatcher.submit(turn("of old 1", **at))]
+            for graph in ("asks", "duo"):
+                both = Submission(graph=graph, message="m", run_id=graph, session_id="both")
+                await dispatcher.submit(both)
+            async with working(dsn, Gate(), told, steps()) as new:
+                runs += [await dispatcher.submit(turn(f"of old {n}", **at)) for n in (2, 3)]
+                assert {(await dispatcher.find(run)).bundle for run in runs} == {"old"}
+                first = await dispatcher.submit(turn("of new"))
+                assert (await dispatcher.find(first)).bundle == new.row.bundle
+                assert (await dispatcher.result(first)).status == "done"
+                assert {(await dispatcher.find(run)).state for run in runs} == {"queued"}
+                await other.close()
+                numbers = [(await dispatcher.result(run)).turn.number for run in runs]
+                assert numbers == [1, 2, 3]
+                last = await dispatcher.find(both.reference)
+                assert (last.bundle, last.state) == ("old", "queued")
+            assert told.named("adopted") == [{"turns": 3}]
+            async with working(dsn, Gate(), Told(), duo(), asks()):
+                with pytest.raises(SessionBusy, match="waits for an answer"):
+                    await dispatcher.result(both.reference)
+        await table.close()
+
+    asyncio.run(released())
+
+
+def test_one_worker_adopts_at_a_time_and_others_do_not_wait_for_it(dsn: str) -> None:
+    async def adopting() -> None:
+        table = await table_of(dsn)
+        async with submitting(dsn) as dispatcher:
+            run = await dispatcher.submit(turn(uuid4().hex))
+            waits = await dispatcher.find(run)
+            with psycopg.connect(dsn) as connection:
+                old = "UPDATE teamgraph_turns.turns SET created = now() - interval '1 minute' "
+                connection.execute(old + "WHERE id = %s", [waits.id])
+            async with (
+                table.adopting("one", ["duo"]) as found,
+                table.adopting("another", ["duo"]) as more,
+            ):
+                assert (waits.workflow in found, more) == (True, [])
+            await drop_turn(dsn, waits.id)
+        await table.close()
+
+    asyncio.run(adopting())
 
 
 @pytest.mark.parametrize(

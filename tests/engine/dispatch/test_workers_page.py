@@ -76,7 +76,8 @@ def test_workers_queues_calls_and_turns_are_shown_and_what_was_given_up_is_retri
         cells = [each.text for each in after.all("td")]
         assert cells[cells.index("yes") + 1 :][:3] == ["2", "0", "20"]
         again = browser.send(page.form("/workers/retry"), status=404)
-        assert "there is no dead letter 1 here" in again.text
+        assert "there is no dead letter 1 here; the page /workers lists" in again.text
+        browser.send(page.form("/workers/retry"), status=400, number=f"{2**63}")
     done = project.teamgraph("queue", "retry", "2", "--dsn", left)
     assert done.stderr == "turn 2 is in the queue again\n"
 
