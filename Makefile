@@ -42,8 +42,8 @@ help: ## this list
 demo: $(RUNTIME) ## one question to a team of agents; your own: make demo MESSAGE="..."
 	@$(BIN)/python examples/demo.py
 
-test: $(DEV) ## all tests; some of them: make test ARGS="-k router"
-	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+test: $(DEV) ## the tests; some of them: make test ARGS="-k router"; make cover and make distributed run all
+	@$(BIN)/python -m pytest $(SPREAD) --ignore=tests/engine/dispatch/test_worker.py $(ARGS)
 
 check: lint types layers cover ## all that a change must pass before it is pushed
 
