@@ -287,6 +287,12 @@ nodes:
   summary: {kind: summarizer, needs: [prices, machines]}
 output: [prices, machines]
 """,
+    "busy.yaml": """\
+name: busy
+model: {id: openai/stub, api_base: STUB}
+nodes:
+  clerk: {role: You look things up, tools: [read_chat_history], retry: {times: 2, wait: 0.1}}
+""",
     "asks.yaml": """\
 version: 1
 name: asks

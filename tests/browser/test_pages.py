@@ -169,3 +169,48 @@ def test_the_pages_of_the_command_line_change_nothing_if_they_are_read_only(
         assert page.locator("form[method=post]").count() == 0
         assert "echo: hi" in page.inner_text("main")
     site.stop()
+
+
+_WATCH = """
+() => {
+  window.seen = [];
+  const look = () => seen.push(document.querySelector(".live")?.innerText ?? "");
+  new MutationObserver(look).observe(document.body, {subtree: true, childList: true});
+}
+"""
+
+
+def test_tool_calls_and_retries_are_told_and_a_run_is_stopped(browser: Browser) -> None:
+    """Each is in the page as it happens; an answer begun anew takes the place of its half."""
+    tried: list[bool] = []
+    stopped: list[bool] = []
+
+    def answer(request: StubRequest) -> StubAnswer | str | None:
+        if request.messages[-1]["role"] != "tool":
+            return StubAnswer(tool_calls=(("read_chat_history", {}),))
+        tried.append(True)
+        if len(tried) == 1:
+            return StubAnswer("Half of an answer", fault="cut", after=4)
+        return StubAnswer("Begun anew", after=3, until=lambda: bool(stopped))
+
+    browser.site.answer = answer
+    browser.log_in()
+    page = browser.open("/chat?graph=busy")
+    page.evaluate(_WATCH)
+    page.get_by_label("Message").fill("Look it up")
+    page.keyboard.press("Enter")
+    page.locator(".live .answer", has_text="Begun a").wait_for()
+    told = page.evaluate("() => seen.join('\\n')")
+    for text in (
+        "calls read_chat_history {}",
+        "read_chat_history done: ",
+        "Half of ",
+        "failed, and is tried again: ",
+        "runs, attempt 2",
+    ):
+        assert text in told
+    assert "Half" not in page.locator(".live .answer").inner_text()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("cancelled").first.wait_for()
+    stopped.append(True)
+    browser.check()

@@ -38,10 +38,16 @@
 
     function tell(event, text) {
       const step = stepOf(event.node);
-      const name = document.createElement("span");
-      name.className = "id";
-      name.textContent = event.node;
-      step.replaceChildren(name, " " + text);
+      let status = step.querySelector(".status");
+      if (!status) {
+        const name = document.createElement("span");
+        name.className = "id";
+        name.textContent = event.node;
+        status = document.createElement("span");
+        status.className = "status";
+        step.replaceChildren(name, " ", status);
+      }
+      status.textContent = text;
     }
 
     function add(event, text) {
