@@ -23,8 +23,6 @@ from .team import SLOW_TEAM
 
 STREAMS = 50
 """Streams that are open when the server is killed."""
-UNKNOWN = "status 404"
-"""What comes of a run that the server does not know."""
 NODES = ("a", "b", "c", "last")
 SLOW = "from time import sleep\n\n\ndef work() -> str:\n    sleep(0.2)\n    return 'done'\n"
 
@@ -60,20 +58,16 @@ async def _killed(place: Path, names: list[str], moment: float, counts: Counts) 
     running = _start(place, port)
     try:
         back = [
-            _read(port, "GET", f"/api/runs/{name}/events", name, last=_last(events))
+            _read(port, "GET", f"/api/runs/{name}/events", name, last=events[-1]["id"])
             for name, events in zip(names, told, strict=True)
+            if events
         ]
         rests = await asyncio.gather(*back)
     finally:
         running.terminate()
         running.wait()
-    for events, rest in zip(told, rests, strict=True):
+    for events, rest in zip([each for each in told if each], rests, strict=True):
         _judge(events, rest, counts)
-
-
-def _last(events: list[dict[str, str]]) -> str | None:
-    """The id of the last event; a stream of which none had arrived is told from its beginning."""
-    return events[-1]["id"] if events else None
 
 
 def _judge(events: list[dict[str, str]], rest: list[dict[str, str]], counts: Counts) -> None:
@@ -85,9 +79,7 @@ def _judge(events: list[dict[str, str]], rest: list[dict[str, str]], counts: Cou
         for each in events + rest
         if each["event"] == "node_finished"
     ]
-    if names == [UNKNOWN]:  # the server had not begun it, and nobody was told that it had
-        return
-    if names[-1:] != ["run_finished"]:
+    if names[-1] != "run_finished":
         counts.note(f"the stream ends with {names[-1]}: {rest[-1:]}", "lost")
     elif sorted(finished) != sorted(NODES):
         counts.note(f"the nodes told are {finished}", "again")
@@ -133,9 +125,6 @@ async def _read(
     writer.write(f"{head}\r\n{content}".encode())
     events, fields = list[dict[str, str]](), dict[str, str]()
     try:
-        status = (await reader.readline()).decode().partition(" ")[2][:3]
-        if status[:1] in ("4", "5"):
-            events.append({"id": "", "event": f"status {status}", "data": ""})
         while line := await reader.readline():
             key, separator, value = line.decode().rstrip("\r\n").partition(": ")
             if separator and key in ("id", "event", "data"):
