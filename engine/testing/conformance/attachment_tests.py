@@ -17,7 +17,7 @@ _OTHER = SessionKey("ben", "trip")
 def _open(stores: StoreOpener) -> tuple[Store, StoresAttachments]:
     store = stores.open()
     if not isinstance(store, StoresAttachments):
-        pytest.skip("the store has no room for attachments")
+        pytest.skip("optional: the store does not implement attachments (`StoresAttachments`)")
     return store, store
 
 

@@ -243,7 +243,7 @@ class LeaseTests(StoreTests):
     async def test_a_run_is_cancelled_by_another_opener(self, stores: StoreOpener) -> None:
         here, there = stores.open(), stores.open()
         if not hasattr(there, "cancel"):
-            pytest.skip("the store cannot cancel runs of other processes")
+            pytest.skip("optional: the store does not implement `cancel` (`Cancels`)")
         canceller, begun = cast("Cancels", there), asyncio.Event()
 
         async def work() -> None:

@@ -14,7 +14,7 @@ from .store_tests import KEY, StoreOpener, StoreTests, async_test, done, run_tur
 def _open(stores: StoreOpener) -> tuple[Store, SetsState]:
     store = stores.open()
     if not isinstance(store, SetsState):
-        pytest.skip("the store changes state only with a turn")
+        pytest.skip("optional: the store does not implement `set_state` (`SetsState`)")
     return store, store
 
 
