@@ -52,7 +52,7 @@ def question_lines(questions: Sequence[Question]) -> Mapping[str, str]:
     """The questions and their responses as lines of a record."""
     lines: dict[str, str] = {}
     for question in questions:
-        lines[f"asks {question.path}"] = one_line(question.text) + _assigned(question)
+        lines[f"asks {question.path}"] = asked_text(question) + _assigned(question)
         if (response := question.response) is not None:
             value = response.value
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -64,8 +64,14 @@ def question_lines(questions: Sequence[Question]) -> Mapping[str, str]:
 
 def note_waiting(questions: Sequence[Question], command: str) -> None:
     """Print what the run waits for, and the command that answers it."""
-    asked = "\n".join(f"  {each.path}: {one_line(each.text)}" for each in questions)
+    asked = "\n".join(f"  {each.path}: {asked_text(each)}" for each in questions)
     print_note(f"the run waits for an answer:\n{asked}\nanswer it: {command}", Style.WARNING)
+
+
+def asked_text(question: Question) -> str:
+    """The question in one line, with the possible answers if there are only some."""
+    options = f" [{', '.join(question.options)}]" if question.options else ""
+    return f"{one_line(question.text)}{options}"
 
 
 def _assigned(question: Question) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -31,27 +31,23 @@ class DatabaseOptions:
 @command(app)
 def depth(where: DatabaseOptions, *, json: JsonFlag = False) -> None:
     """Count the turns that wait, run and were given up, for the graphs of each release."""
+    columns = ("queue", "graphs", "live", "queued", "running", "dead", "oldest")
     rows = asyncio.run(_depths(where))
     if json:
         print_json({"queues": rows})
-    elif rows:
-        columns = ("queue", "graphs", "live", "queued", "running", "dead", "oldest")
-        print_table(columns, [tuple(map(_cell, row.values())) for row in rows])
     else:
-        print_note("nothing waits, and there is no worker")
+        _print_rows(columns, rows, none="nothing waits, and there is no worker")
 
 
 @command(app)
 def calls(where: DatabaseOptions, *, json: JsonFlag = False) -> None:
     """Count the calls that run and wait, for each model that workers have a --limit of."""
+    columns = ("model", "limit", "running", "waiting", "oldest")
     rows = asyncio.run(_calls(where))
     if json:
         print_json({"models": rows})
-    elif rows:
-        columns = ("model", "limit", "running", "waiting", "oldest")
-        print_table(columns, [tuple(map(_cell, row.values())) for row in rows])
     else:
-        print_note("no model that has a limit is being called")
+        _print_rows(columns, rows, none="no model that has a limit is being called")
 
 
 @command(app, "list")
@@ -65,15 +61,14 @@ def list_turns(
     json: JsonFlag = False,
 ) -> None:
     """List the turns that wait or run, the oldest first, or those that were given up (--dead)."""
+    columns = ("number", "run", "session", "user", "graph", "state", "attempts", "waited")
+    shown = ("id", "run_id", "session_id", "user_id", "graph", "state", "attempts", "waited")
     rows = asyncio.run(_listed(where, page, dead=dead))
     if json:
         print_json({"turns": rows})
-    elif rows:
-        columns = ("number", "run", "session", "user", "graph", "state", "attempts", "waited")
-        shown = ("id", "run_id", "session_id", "user_id", "graph", "state", "attempts", "waited")
-        print_table(columns, [tuple(_cell(row[name]) for name in shown) for row in rows])
     else:
-        print_note("there are none")
+        values = [{name: row[name] for name in shown} for row in rows]
+        _print_rows(columns, values, none="there are none")
 
 
 @command(app)
@@ -90,6 +85,14 @@ def retry(
     """Put a turn that was given up back into the queue; its finished nodes are not run again."""
     asyncio.run(_retry(where, number))
     print_note(f"turn {number} is in the queue again", Style.SUCCESS)
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]], *, none: str) -> None:
+    """A table of the values in their order, or a note that there are none."""
+    if rows:
+        print_table(columns, [tuple(map(_cell, row.values())) for row in rows])
+    else:
+        print_note(none)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ from .prompts import (
     recorded_prompts_as_json,
     sources_text,
 )
-from .questions import ask_questions, can_ask, parse_answers, question_lines
+from .questions import ask_questions, asked_text, can_ask, parse_answers, question_lines
 from .run import (
     BUDGET,
     REUSE_UNCHANGED,
@@ -486,7 +486,7 @@ def _question_row(run: Run, question: Question) -> Sequence[str]:
         run.session_id,
         question.path,
         question.assign_to or "",
-        f"{one_line(question.text)}{late}",
+        f"{asked_text(question)}{late}",
     )
 
 

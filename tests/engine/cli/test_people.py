@@ -52,13 +52,13 @@ def test_a_run_of_a_script_that_waits_ends_with_exit_code_3_and_says_how_to_answ
     project.write("refund.yaml", GRAPH)
     done = project.teamgraph("run", "refund.yaml", "ten", "--session", "s")
     assert (done.exit_code, done.stdout) == (3, "")
-    assert "approve: Shall we pay? echo: ten\n" in done.stderr
+    assert "approve: Shall we pay? echo: ten [go, stop]\n" in done.stderr
     command = done.stderr.partition("answer it: teamgraph ")[2].split()
     words = [word.replace("ANSWER", "go" if "approve" in word else "3") for word in command]
     again = project.teamgraph(*words, "--by", "ann")
     assert (again.exit_code, again.stdout) == (0, "echo: ten\n")
     shown = project.teamgraph("runs", "show", "--last", "--session", "s").stdout
-    assert "asks approve    Shall we pay? echo: ten (boss)" in shown
+    assert "asks approve    Shall we pay? echo: ten [go, stop] (boss)" in shown
     assert "answer approve  go (" in shown
     assert " by ann)" in shown
     assert "answer form  3 (" in shown
@@ -68,7 +68,7 @@ def test_waiting_runs_are_listed_with_what_is_asked(project: Project, waiting: s
     done = project.teamgraph("runs", "list", "--waiting")
     assert done.stdout.splitlines() == [
         "run\tsession\tquestion\tassigned to\tasked",
-        f"{waiting}\ts\tapprove\tboss\tShall we pay? echo: ten",
+        f"{waiting}\ts\tapprove\tboss\tShall we pay? echo: ten [go, stop]",
         f"{waiting}\ts\tform\t\tten draft: > echo: ten",
     ]
     assert "answer one: teamgraph runs respond RUN QUESTION=ANSWER" in done.stderr
@@ -76,7 +76,7 @@ def test_waiting_runs_are_listed_with_what_is_asked(project: Project, waiting: s
     assert (listed["run_id"], listed["waiting"]) == (waiting, ["approve", "form"])
     assert listed["questions"][0]["options"] == ["go", "stop"]
     shown = project.teamgraph("runs", "show", waiting).stdout
-    assert "asks approve  Shall we pay? echo: ten (boss)\n" in shown
+    assert "asks approve  Shall we pay? echo: ten [go, stop] (boss)\n" in shown
     assert "answer" not in shown.partition("approve (human)")[2].partition("\n\n")[0]
     all_users = project.teamgraph("runs", "list", "--waiting", "--all-users", "--limit", "1")
     assert all_users.stdout.count(waiting) == 2
