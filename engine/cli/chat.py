@@ -30,7 +30,7 @@ from ..events import Event
 from ..records import Run, SessionKey, Turn
 from ..session.session import Session
 from ..session.store import Store
-from .command import command, report_error
+from .command import command, make_app, report_error
 from .lookup import latest_session
 from .options import (
     GraphFile,
@@ -64,7 +64,7 @@ _COMMANDS: Mapping[str, str] = {
     "undo": "delete the last turn, with what it changed in state and summary",
 }
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from .command import (
     EXIT_NOT_STARTED,
     command,
     did_you_mean,
+    make_app,
     problem_as_json,
     problem_line,
 )
@@ -34,7 +35,7 @@ from .output import Style, counted, print_json, print_note, print_table, print_t
 _UNREADABLE = "Y001"
 _WATCH_SECONDS = 0.3
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 class ReportFormat(Enum):

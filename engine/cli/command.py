@@ -86,7 +86,7 @@ class Commands(TyperGroup):
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  typer's signature
         super().__init__(**attributes)
         for name, summary in _SUMMARIES.items():
-            self.add_command(TyperCommand(name, help=summary))
+            self.add_command(TyperCommand(name, help=summary, short_help=summary))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  typer keeps the types of click to itself
         """Run the subcommand; with `--json` a wrong use of it is reported as JSON too."""
@@ -114,6 +114,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
+    rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -158,7 +159,8 @@ def command(
     def add(function: Callable[..., None]) -> Callable[..., None]:
         text = reflow(function.__doc__ or "")
         epilog = None if "Exit code" in text else EXIT_CODES
-        app.command(name, help=text, epilog=epilog)(_guarded(function))
+        summary = text.partition("\n")[0]
+        app.command(name, help=text, short_help=summary, epilog=epilog)(_guarded(function))
         return function
 
     return add
@@ -166,9 +168,14 @@ def command(
 
 def command_group(summary: str) -> typer.Typer:
     """An app whose commands are subcommands, with its help."""
-    group = typer.Typer(add_completion=False, no_args_is_help=True)
+    group = make_app(no_args_is_help=True)
     group.callback(help=reflow(summary))(_do_nothing)
     return group
+
+
+def make_app(*, no_args_is_help: bool = False) -> typer.Typer:
+    """An app of typer, whose help is plain text."""
+    return typer.Typer(add_completion=False, no_args_is_help=no_args_is_help, rich_markup_mode=None)
 
 
 def reflow(text: str) -> str:

@@ -28,12 +28,12 @@ from ..models.registry import OTHERWISE, AnyModel, adapter_name, default_model_i
 from ..run.prepared import named_specs
 from ..stores.places import is_address
 from ..stores.tinydb.repair import Survey
-from .command import EXIT_FAILURE, command
+from .command import EXIT_FAILURE, command, make_app
 from .graph_files import graph_files
 from .options import GraphOptions, JsonFlag, StoreOptions
 from .output import Style, counted, print_json, print_note, print_text
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 _REQUIREMENT = re.compile(r"""^([\w.-]+)(?:.*\bextra == ["']([\w-]+)["'])?""")
 _MARKS = {"ok": "+", "note": "-", "problem": "x"}

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import InputError
 from ..graph.draw import mermaid
-from .command import command
+from .command import command, make_app
 from .options import GraphFile, GraphOptions, OutputOption
 from .output import write_file, write_output
 
@@ -24,7 +24,7 @@ INSTALL = "pip install 'teamgraph[draw]'"
 _SCALE = 2.0  # pixels per unit, so that letters are sharp on high-density screens
 _MOST_PIXELS = 40_000_000
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 class DrawFormat(Enum):

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from ..errors import NotFound, listed
-from .command import command
+from .command import command, make_app
 from .options import JsonFlag
 from .output import indent, print_json, print_paged
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"  # of the repository, or inside the package
 _PAGES = ("graph-checks.md", "prompt-checks.md")

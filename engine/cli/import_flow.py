@@ -13,12 +13,12 @@ import typer
 from ..errors import DefinitionError, InputError, RunError
 from ..graph.graph import MESSAGE, Graph
 from ..graph.settings import make_importable
-from .command import EXIT_FAILURE, command, report_error
+from .command import EXIT_FAILURE, command, make_app, report_error
 from .options import JsonFlag
 from .output import Style, print_json, print_note, print_text, write_new_files
 from .promptflow import ImportedFlow, import_flow, variants_of
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 _FLOW = "flow.dag.yaml"
 

@@ -24,11 +24,11 @@ from ..graph.kinds import installed
 from ..graph.schema import graph_schema
 from ..testing.cases import CaseFile, case_schema, check_case
 from ..testing.snapshots import SnapshotTracker
-from .command import command
+from .command import command, make_app
 from .options import JsonFlag
 from .output import Style, pretty_json, print_json, print_note, print_text, write_new_files
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 _STARTER = Path(__file__).parent / "starter"
 _RENAMED = {"gitignore": ".gitignore", "vscode": ".vscode", "github": ".github"}

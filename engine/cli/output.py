@@ -1,7 +1,7 @@
 """Where output goes: results to standard output, notes about them to standard error.
 
-Colours and moving lines are for terminals only. No text of a model, a user or a file reaches a
-terminal with its control characters.
+Colours and moving lines are for terminals only, and so is rich: it is imported for one. No text of
+a model, a user or a file reaches a terminal with its control characters.
 """
 
 from __future__ import annotations
@@ -17,17 +17,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from ..errors import InputError, listed
 from ..files import write_atomically
 from ..terminal import escape_controls, escape_json, write_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..messages import Usage
 
 _ID_COLUMNS = frozenset(("run", "session", "user"))
@@ -49,12 +45,22 @@ class Style(Enum):
 
 def print_text(text: str) -> None:
     """Print a result on standard output."""
-    make_console(sys.stdout).print(Text(escape_controls(text)))
+    _print(text, sys.stdout, Style.PLAIN)
 
 
 def print_note(text: str, style: Style = Style.PLAIN) -> None:
     """Print something about the result on standard error."""
-    make_console(sys.stderr).print(Text(escape_controls(text), style=style.value))
+    _print(text, sys.stderr, style)
+
+
+def _print(text: str, stream: TextIO, style: Style) -> None:
+    safe = escape_controls(text)
+    if not stream.isatty():
+        write_text(f"{safe}\n", stream)
+        return
+    from rich.text import Text
+
+    make_console(stream).print(Text(safe, style=style.value))
 
 
 def print_json(value: object) -> None:
@@ -73,6 +79,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for line in [list(columns), *lines]:
             sys.stdout.write("\t".join(line) + "\n")
         return
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     cells = [_shortened(column, [line[at] for line in lines]) for at, column in enumerate(columns)]
     needed = 0
@@ -98,9 +109,13 @@ def _shortened(column: str, texts: Sequence[str]) -> Sequence[str]:
 
 def print_paged(text: str) -> None:
     """Print a long text; through a pager on a terminal that has too few lines for it."""
+    if not sys.stdout.isatty():
+        print_text(text)
+        return
+    from rich.text import Text
+
     out = make_console(sys.stdout)
-    is_long = out.is_terminal and text.count("\n") >= out.height
-    with out.pager() if is_long else nullcontext():
+    with out.pager() if text.count("\n") >= out.height else nullcontext():
         out.print(Text(escape_controls(text)))
 
 
@@ -156,6 +171,8 @@ def _conflicts(names: Collection[str], folder: Path) -> list[str]:
 
 def make_console(stream: TextIO) -> Console:
     """A console that colours and moves only if `stream` is a terminal."""
+    from rich.console import Console
+
     return Console(
         file=stream,
         force_terminal=stream.isatty(),

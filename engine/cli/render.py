@@ -19,7 +19,7 @@ from ..run.dry_run.rehearsal import render as render_scene
 from ..run.dry_run.rendering import Rendering
 from ..run.json_forms import rendering_as_json
 from ..testing.snapshot_text import nodes_as_text
-from .command import command
+from .command import command, make_app
 from .completion import complete_nodes
 from .lookup import find_session
 from .options import (
@@ -33,7 +33,7 @@ from .options import (
 from .output import print_json, print_paged
 from .run import read_message
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from ..records import Run, SessionKey
 from ..run.printing import AnswerText
 from ..session.store import Store
 from ..terminal import write_text
-from .command import EXIT_WAITING, command, report_error
+from .command import EXIT_WAITING, command, make_app, report_error
 from .options import (
     GraphFile,
     GraphOptions,
@@ -46,7 +46,7 @@ RunFormat: TypeAlias = Literal["text", "json", "events"]
 """What is printed of a run on standard output: its answer, the run as JSON, or its events."""
 EventSource: TypeAlias = "Callable[[Store, AnswerWriter], AsyncGenerator[Event]]"
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @dataclass(frozen=True, slots=True)

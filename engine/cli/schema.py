@@ -13,11 +13,11 @@ from ..graph.kinds import installed
 from ..graph.schema import graph_schema
 from ..graph.settings import make_importable, settings_of
 from ..testing.cases import case_schema
-from .command import command
+from .command import command, make_app
 from .options import KindOption, OutputOption, all_kinds
 from .output import pretty_json, write_output
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @command(app)

@@ -20,7 +20,7 @@ import typer
 
 from ..errors import InputError, listed
 from ..imports import resolve
-from .command import command
+from .command import command, make_app
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
 from .trace import trace_listeners
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..server.reloading import WatchedGraphs
     from ..session.store import Store
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 TOKEN = "TEAMGRAPH_TOKEN"  # noqa: S105  the name of a variable
 
 

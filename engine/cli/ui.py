@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..graph.settings import settings_of
-from .command import command
+from .command import command, make_app
 from .options import GraphOptions, RunnerOptions
 from .output import Style, print_note
 from .serve import AccessOptions, ListenOptions, serve_graphs
@@ -22,7 +22,7 @@ _PORT = 8701
 _GRACE = 2.0
 _DISPLAYS = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @command(app)

@@ -11,7 +11,7 @@ import typer
 
 from ..messages import JSON, NO_USAGE, Usage, as_plain
 from ..records import Run
-from .command import command
+from .command import command, make_app
 from .lookup import RunFilter
 from .options import JsonFlag, StoreOptions
 from .output import local_time, print_json, print_note, print_table
@@ -20,7 +20,7 @@ from .sessions import parse_since
 Group: TypeAlias = Literal["model", "graph", "node", "session", "user"]
 _COLUMNS = ("runs", "calls", "tokens in", "cached", "tokens out", "reasoning", "cost")
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @dataclass(slots=True)

@@ -17,13 +17,13 @@ import typer
 
 from ..errors import InputError
 from ..terminal import escape_json, write_text
-from .command import command
+from .command import command, make_app
 from .options import GraphOptions, ModelOptions
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 DSN = "TEAMGRAPH_DSN"
 DsnOption: TypeAlias = Annotated[
     str | None,

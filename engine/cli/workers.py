@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 
-import typer
-
-from .command import command
+from .command import command, make_app
 from .options import JsonFlag
 from .output import print_json, print_note, print_table
 from .queue import DatabaseOptions, opened
 
-app = typer.Typer(add_completion=False)
+app = make_app()
 
 
 @command(app)
