@@ -316,8 +316,8 @@ class Owner:
                     connection = psycopg.connect(self._dsn, autocommit=True)
                     connection.execute(SQL("LISTEN {}").format(Identifier(f"teamgraph-{self.id}")))
                     due = 0.0
-                elif self._hear(connection):
-                    due = 0.0
+                else:
+                    due = 0.0 if self._hear(connection) else due
                 if self._wake.is_set() or monotonic() >= due:
                     self._wake.clear()
                     self._look(connection)

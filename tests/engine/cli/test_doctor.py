@@ -66,6 +66,13 @@ def test_a_model_is_asked_if_that_is_wanted(project: Project) -> None:
     assert "only Python can pass" in checks["model own/critic"][1]
 
 
+def test_models_of_graphs_inside_others_are_looked_at(project: Project) -> None:
+    project.write("inner/one.yaml", "name: one\nnodes: {a: {role: You answer}}\n")
+    nodes = "nodes: {inside: {kind: graph, graph: inner/one.yaml}}"
+    project.write("outer.yaml", f"name: outer\nmodel: own/critic\n{nodes}\n")
+    assert "model own/critic" in checked(project)[1]
+
+
 def test_packages_and_extras_are_listed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata = """\
         Metadata-Version: 2.1

@@ -77,7 +77,8 @@ def test_another_server_goes_on_where_the_first_one_was_left(  # noqa: PLR0915  
             await drop_turn(
                 dsn, (await table.find(Submission(graph="", run_id="over").reference)).id
             )
-            stored = await Conversation(second, "GET", "/api/runs/over/events").whole()
+            async with served(dsn) as third:  # never had it, so it reads what is stored
+                stored = await Conversation(third, "GET", "/api/runs/over/events").whole()
             assert stored[-1].event == "run_finished"
             late = {**said, "message": "wait twice", "run_id": "late"}
             begun = Conversation(second, "POST", "/api/runs", stream=True, **late)

@@ -27,6 +27,7 @@ from teamgraph import (
     Store,
     Turn,
 )
+from teamgraph.engine.testing.conformance.machine import ALL_KEYS, StoreMachine
 from teamgraph.engine.testing.conformance.store_tests import StoreOpener, StoreTests
 from teamgraph.errors import Conflict, InputError
 from teamgraph.testing import StoreConformance
@@ -190,6 +191,15 @@ def kit_of(broken: type[MemoryStore]) -> StoreConformance:
             return self.there.setdefault(place, broken())
 
     return Kit()
+
+
+def test_the_model_forgets_what_later_runs_quote_of_a_deleted_one(tmp_path: Path) -> None:
+    kit = kit_of(MemoryStore)
+    machine = StoreMachine(StoreOpener(kit.open_store, tmp_path))
+    for run_id in ("r1", "r2"):
+        machine.run_turn(key=ALL_KEYS[0], run_id=run_id, text="one", value=1, summary=None)
+    machine.delete(key=ALL_KEYS[0], run_id="r1", what="run")
+    machine.teardown()
 
 
 def test_a_store_without_room_for_attachments_skips_their_tests(tmp_path: Path) -> None:
