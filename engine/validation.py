@@ -244,6 +244,16 @@ def as_tuple(items: Sequence[object]) -> tuple[object, ...]:
     return tuple(items)
 
 
+def refuse_model_object(value: object) -> object:
+    """Validate the field that names a model: an object is passed to the runner instead."""
+    if callable(getattr(value, "ask", None)):
+        raise ValueError(
+            "must be the id of a model; an object is passed to the runner: Runner(graph, "
+            "model=...), or AnyModel({'own/...': ...}) for the nodes that name 'own/...'"
+        )
+    return value
+
+
 def is_secret(key: str) -> bool:
     """Whether a key of this name probably has a secret as its value."""
     return re.search(CONFIDENTIAL, key, re.IGNORECASE) is not None

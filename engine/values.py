@@ -132,6 +132,13 @@ def check_ids(**ids: str | None) -> None:
             raise InputError(f"{name} is {value!r}, and ids are texts; give {str(value)!r}")
 
 
+def model_id_problem(model_id: str) -> str | None:
+    """What is wrong with the id of a model: an address in it would replace the provider's."""
+    if "://" in model_id:
+        return "an id has no address in it; write provider/model, and the address in api_base"
+    return None
+
+
 def check_folder(name: str, value: object) -> None:
     """Raise `InputError` if an argument is no path."""
     if not isinstance(value, str | os.PathLike):

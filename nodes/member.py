@@ -25,8 +25,6 @@ from teamgraph.kinds import (
     handover_name,
 )
 
-from .graph import SubGraph, written_graph
-
 
 def _graphs_as_tools(value: object) -> object:
     """The tools of a node with each `Graph` as the tool of its name."""
@@ -126,6 +124,10 @@ class Member(Node):
 
     def opened(self, read: Callable[..., Any]) -> Self:
         """The member with the graphs of its tools read."""
+        if not any(isinstance(tool, GraphTool) for tool in self.tools):
+            return self
+        from .graph import SubGraph  # noqa: PLC0415  few members have such tools
+
         tools, nodes = list(self.tools), dict[str, Node]()
         problems: list[Problem] = []
         for index, tool in enumerate(tools):
@@ -140,8 +142,6 @@ class Member(Node):
                 problems += (replace(each, path=(*path, *each.path)) for each in error.problems)
         if problems:
             raise DefinitionError(problems)
-        if not nodes:
-            return self
         opened = self.model_copy(update={"tools": tuple(tools)})
         opened._within = Graph(name="tools", nodes=nodes, output=list(nodes))
         return opened
@@ -150,6 +150,8 @@ class Member(Node):
         """The tools by name; a function without an importable name raises `DefinitionError`."""
         if not self.tools:
             return super().written()
+        from .graph import written_graph  # noqa: PLC0415  few members have such tools
+
         bare = self.model_copy(update={"tools": ()})
         tools: list[JSON] = []
         for tool in self.tools:

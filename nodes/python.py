@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar, Self, cast, get_type_hints
@@ -19,6 +19,7 @@ from teamgraph.kinds import (
     Node,
     Result,
     SessionState,
+    Upstream,
     call_in_thread,
     reference,
     stand_in,
@@ -28,9 +29,9 @@ _GIVEN: Mapping[str, Callable[[Context], object]] = {
     "message": lambda context: context.input.message,
     "user_id": lambda context: context.user_id,
     "session_id": lambda context: context.session_id,
-    "state": lambda context: deepcopy(dict(context.state)),
+    "state": lambda context: {key: _copy(value) for key, value in context.state.items()},
     "session_state": lambda context: SessionState(context.session_state),
-    "upstream": lambda context: deepcopy(context.upstream),
+    "upstream": lambda context: _copies(context.upstream),
     "context": lambda context: context,
 }
 """The parameters that are not nodes, and where their values come from."""
@@ -152,6 +153,14 @@ def _returned(function: object) -> object:
         return get_type_hints(function).get("return")
     except (NameError, TypeError):
         return None
+
+
+def _copies(upstream: Sequence[Upstream]) -> list[Upstream]:
+    """The nodes before with copies of their outputs; one whose output is a text is shared."""
+    return [
+        replace(each, output=_copy(each.output)) if isinstance(each.output, dict | list) else each
+        for each in upstream
+    ]
 
 
 def _copy(value: object) -> object:

@@ -8,7 +8,8 @@ A row of `calls` is a call of a model with a limit: it may run when fewer rows t
 before it. Rows are inserted one transaction at a time, so none that came before is committed after.
 
 `execution` fences: each time a worker begins a turn it writes a new one, and what an earlier
-execution writes later is refused.
+execution writes later is refused. What it writes notifies nobody: PostgreSQL commits one at a time
+those that do, so `TurnTable` does it afterwards, for many turns at once.
 """
 
 from __future__ import annotations
@@ -81,34 +82,6 @@ CREATE FUNCTION {s}.is_live(of_bundle text) RETURNS boolean LANGUAGE sql STABLE 
     SELECT EXISTS (SELECT FROM {s}.workers AS w WHERE w.bundle = of_bundle
         AND w.seen > now() - interval '15 seconds' AND NOT w.is_draining)
 $$;
-
-CREATE FUNCTION {s}.append_events(
-    of_turn bigint, of_execution uuid, many int, new_batch bytea, goes_on boolean, OUT last bigint
-) LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE {s}.turns SET events = events + many,
-            attempts = CASE WHEN goes_on THEN 1 ELSE attempts END
-        WHERE id = of_turn AND execution = of_execution AND state = 'running'
-        RETURNING events INTO last;
-    IF FOUND THEN
-        INSERT INTO {s}.events VALUES (of_turn, last, new_batch);
-        PERFORM pg_notify('{n}', of_turn::text);
-    END IF;
-END $$;
-
-CREATE FUNCTION {s}.end_turn(
-    of_turn bigint, of_execution uuid, new_state text, new_outcome text, new_error bytea,
-    OUT was_ours boolean
-) LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE {s}.turns SET state = new_state, outcome = new_outcome, error = new_error,
-            submission = CASE WHEN new_outcome IS NULL THEN submission ELSE '' END,
-            ended = now(), executor = NULL
-        WHERE id = of_turn AND execution IS NOT DISTINCT FROM of_execution
-            AND state IN ('queued', 'running');
-    was_ours := FOUND;
-    PERFORM pg_notify('{n}', of_turn::text);
-END $$;
 
 CREATE FUNCTION {s}.forget_session() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -244,9 +217,36 @@ BEGIN
         INTO id, bundle, number, partition, run;
 END $$;
 """
+_EVENTS = """
+CREATE OR REPLACE FUNCTION {s}.append_events(
+    of_turn bigint, of_execution uuid, many int, new_batch bytea, goes_on boolean, OUT last bigint
+) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE {s}.turns SET events = events + many,
+            attempts = CASE WHEN goes_on THEN 1 ELSE attempts END
+        WHERE id = of_turn AND execution = of_execution AND state = 'running'
+        RETURNING events INTO last;
+    IF FOUND THEN
+        INSERT INTO {s}.events VALUES (of_turn, last, new_batch);
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION {s}.end_turn(
+    of_turn bigint, of_execution uuid, new_state text, new_outcome text, new_error bytea,
+    OUT was_ours boolean
+) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE {s}.turns SET state = new_state, outcome = new_outcome, error = new_error,
+            submission = CASE WHEN new_outcome IS NULL THEN submission ELSE '' END,
+            ended = now(), executor = NULL
+        WHERE id = of_turn AND execution IS NOT DISTINCT FROM of_execution
+            AND state IN ('queued', 'running');
+    was_ours := FOUND;
+END $$;
+"""
 _MIGRATIONS = tuple(
     text.replace("{n}", SCHEMA).replace("{store}", STORE_SCHEMA).replace("{calls}", str(CALLS))
-    for text in (_TABLES, _CALLS, _PARDONS, _FUNCTIONS)
+    for text in (_TABLES, _CALLS, _PARDONS, _FUNCTIONS, _EVENTS)
 )
 
 

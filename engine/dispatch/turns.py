@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 POLL = 15.0
 """Seconds after which whoever waits looks again; a connection that was cut rings all bells."""
+GATHER = 0.03
+"""Seconds for which turns that have changed are gathered after others were announced."""
 _PAUSE = 1.0
 SILENT = 15.0
 """Seconds without a heartbeat after which a worker is taken for dead."""
@@ -154,6 +156,8 @@ class TurnTable:
         self.place = self._connections.place
         self._bells: dict[int, asyncio.Event] = {}
         self._listener: asyncio.Task[None] | None = None
+        self._changed: set[int] = set()
+        self._announcer: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Create the tables, or migrate them; the schema of the store must be there."""
@@ -161,6 +165,8 @@ class TurnTable:
 
     async def close(self) -> None:
         """Stop listening, and close the connections of the running loop."""
+        if self._announcer is not None:
+            await self._announcer
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -221,6 +227,7 @@ class TurnTable:
             "SELECT {s}.append_events(%s, %s, %s, %s, %s)",
             [turn, execution, len(events), dump_events(events), goes_on],
         )
+        self.announce(turn)
         return rows[0][0] is not None
 
     async def end(
@@ -239,6 +246,7 @@ class TurnTable:
         rows = await self._query(
             "SELECT {s}.end_turn(%s, %s, %s, %s, %s)", [turn, execution, state, outcome, told]
         )
+        self.announce(turn)
         return bool(rows[0][0])
 
     async def give_back(self, turn: int, execution: UUID) -> bool:
@@ -297,6 +305,12 @@ class TurnTable:
         """Ring a bell in this process; those of others hear of what changed in the database."""
         if (bell := self._bells.pop(turn, None)) is not None:
             bell.set()
+
+    def announce(self, turn: int) -> None:
+        """Ring the bell of a turn in all processes, soon, with those of others that changed."""
+        self._changed.add(turn)
+        if self._announcer is None or self._announcer.done():
+            self._announcer = asyncio.create_task(self._announce(), name="teamgraph announcer")
 
     async def wait(self, bell: asyncio.Event, seconds: float = POLL) -> None:
         """Wait until a bell rings, or for so long that it is worth a look."""
@@ -423,9 +437,10 @@ class TurnTable:
     async def adopting(self, bundle: str, graphs: Sequence[str]) -> AsyncGenerator[list[str]]:
         """Transaction that takes over queued turns that no worker with their bundle can run.
 
-        Gives their workflows; none of sessions with an open turn of another graph, whose turns
-        would be in two queues. Until it ends nobody begins them, and nobody else adopts any: a
-        worker that finds another one at it goes on. The database ends it after 15 s of silence.
+        Gives their workflows; none of sessions with an open turn of another graph, or with one that
+        a draining worker still runs: their turns would be in two queues. Until it ends nobody
+        begins them, and nobody else adopts any: a worker that finds another one at it goes on. The
+        database ends it after 15 s of silence.
         """
         async with self._connections.connection() as connection, connection.transaction():
             ((_, is_alone),) = await rows_of(
@@ -439,11 +454,12 @@ class TurnTable:
                 "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
                 "AND t.created < now() - interval '1 second' AND NOT EXISTS ("
                 "SELECT FROM {s}.turns AS o WHERE o.session = t.session "
-                "AND o.state IN ('queued', 'running') AND o.graph <> ALL (%s)) "
+                "AND (o.state = 'running' AND o.bundle <> %s "
+                "OR o.state IN ('queued', 'running') AND o.graph <> ALL (%s))) "
                 "RETURNING t.id, encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
             )
             of_graphs = [*graphs]
-            parameters = [bundle, bundle, of_graphs, of_graphs]
+            parameters = [bundle, bundle, of_graphs, bundle, of_graphs]
             rows = await rows_of(connection, adopt, parameters) if is_alone else []
             yield [workflow_id(*row) for row in rows]
 
@@ -484,6 +500,17 @@ class TurnTable:
     async def _query(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
         return await self._connections.query(sql(query), parameters)
 
+    async def _announce(self) -> None:
+        """Notify of what has changed; who hears nothing, as a database was away, looks again."""
+        while self._changed:
+            turns, self._changed = [*self._changed], set()
+            with suppress(StoreError):
+                await self._query(
+                    "SELECT pg_notify(%s, turn::text) FROM unnest(%s::bigint[]) AS turn",
+                    [SCHEMA, turns],
+                )
+            await asyncio.sleep(GATHER)
+
     async def _listen(self) -> None:
         """Ring the bells of what others change; rings all after each new connection."""
         while True:
@@ -494,7 +521,7 @@ class TurnTable:
                     await connection.execute(f"LISTEN {SCHEMA}")
                     for turn in [*self._bells]:
                         self.ring(turn)
-                    async for notice in connection.notifies():
+                    async for notice in connection.notifies():  # pragma: no branch - it raises
                         self.ring(int(notice.payload))
             await asyncio.sleep(_PAUSE)
 

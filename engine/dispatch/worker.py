@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from dbos import DBOS, DBOSConfig
 from msgspec.structs import replace
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from ..blocking import call_in_thread
 from ..errors import (
@@ -359,13 +359,17 @@ class Worker:
         )
         queue = queue_of(self.row.bundle)
         DBOS.listen_queues([queue])
-        DBOS.launch()
-        self._client.register_queue(
+        register = partial(
+            self._client.register_queue,
             queue,
             partition_concurrency=1,
             worker_concurrency=self.row.concurrency,
             polling_interval_sec=DEQUEUE,
         )
+        with suppress(ProgrammingError):  # the first worker of a database makes its tables
+            register()  # so that none begins with the concurrency of an earlier worker
+        DBOS.launch()
+        register()
 
     async def _drain(self) -> None:
         """Take no more turns; wait for those that run, and hand back what takes too long."""

@@ -19,13 +19,12 @@ from ..errors import DefinitionError, Problem
 from ..messages import JSON
 from ..models.endpoints import (
     address_problem,
-    id_problem,
     key_variable_problem,
     parameter_problem,
 )
 from ..models.registry import provider_of, takes_provider_parameters
-from ..validation import Declared, as_tuple, is_secret
-from ..values import json_problem
+from ..validation import Declared, as_tuple, is_secret, refuse_model_object
+from ..values import json_problem, model_id_problem
 
 Join: TypeAlias = Literal["any", "all", "always"]
 
@@ -227,7 +226,7 @@ class ModelSpec(Declared):
                 text, near = found
                 yield Problem("G001", text, path=(name,), suggestion=near, on_key=True)
         checks = (
-            ("id", id_problem, self.id),
+            ("id", model_id_problem, self.id),
             ("api_base", address_problem, self.api_base),
             ("api_key_env", key_variable_problem, self.api_key_env),
         )
@@ -278,16 +277,7 @@ def _paths_of(
             yield from _paths_of(cast("Mapping[str, object]", value), (*path, key))
 
 
-def _no_object(value: object) -> object:
-    if callable(getattr(value, "ask", None)):
-        raise ValueError(
-            "must be the id of a model; an object is passed to the runner: Runner(graph, "
-            "model=...), or AnyModel({'own/...': ...}) for the nodes that name 'own/...'"
-        )
-    return value
-
-
-ModelField: TypeAlias = Annotated[Text | ModelSpec | None, BeforeValidator(_no_object)]
+ModelField: TypeAlias = Annotated[Text | ModelSpec | None, BeforeValidator(refuse_model_object)]
 """Type of a field that names a model, by its id or with parameters."""
 OnError: TypeAlias = Literal["fail", "skip"] | Instead
 """What follows the last failed attempt: fail the run, skip the node, or use a value."""

@@ -34,7 +34,6 @@ from ..validation import Declared, as_tuple, by_name_only, check_integers, probl
 from ..values import check_mapping
 from .fields import Ids, JSONMapping, ModelField, Number, OnError, Retry, Seconds, Timeout
 from .kinds import InvalidNode, NodeReader, depth_problem, in_node, written_node
-from .model_rules import model_problems, unlike_ids
 from .node import (
     HoldsGraph,
     Node,
@@ -48,7 +47,7 @@ from .node import (
     visited_field,
 )
 from .plan import Edge, Plan
-from .rules import UNUSED, apply_rules
+from .rules import UNUSED, apply_rules, model_problems, unlike_ids
 from .template_types import TemplateTypes, check_templates
 from .yaml.reader import Document, read_yaml
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError, NoModelError, listed
 from ..messages import JSON
+from ..values import model_id_problem
 from .protocol import Request
 
 PARAMETERS = frozenset(
@@ -149,13 +150,6 @@ def parameter_problem(name: str, known: Collection[str]) -> tuple[str, str | Non
     ), None
 
 
-def id_problem(model_id: str) -> str | None:
-    """What is wrong with the id of a model: an address in it would replace the provider's."""
-    if "://" in model_id:
-        return "an id has no address in it; write provider/model, and the address in api_base"
-    return None
-
-
 def address_problem(url: str) -> str | None:
     """What is wrong with an `api_base`, None if nothing is: it is a plain http(s) address."""
     if re.search(r"://[^/?#]*@", url):
@@ -286,7 +280,7 @@ def _endpoint_problems(
 ) -> Iterator[str]:
     base, name = parameters.get("api_base"), parameters.get("api_key_env")
     problems = (
-        id_problem(model_id),
+        model_id_problem(model_id),
         key_variable_problem(str(name)) if name is not None else None,
         address_problem(str(base)) if base is not None else None,
     )

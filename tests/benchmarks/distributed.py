@@ -143,10 +143,8 @@ async def _dispatched(
         for key in ((name, what),)
     ]
     batches = ("events", "rows")
-    bells = (after[batches] - before[batches]) / turns + 1
-    left.append(
-        Row("notifications of a turn, one for each batch of events and its end", bells, "calls")
-    )
+    many_batches = (after[batches] - before[batches]) / turns
+    left.append(Row("batches of events of a turn", many_batches, "batches"))
     return load, left
 
 

@@ -23,10 +23,8 @@ CORES, CONNECTIONS, LOG = 16, 1000, 200e6
 """A database's machine: cores, `max_connections`, bytes of write-ahead log that it can take."""
 OF_WORKER = 20
 """Connections of each; those of servers are not counted, as a few stand before all workers."""
-FLUSH = 0.06
-"""Seconds of a streamed answer that are one batch of events."""
-GATHERED = "gathered notifications"
-"""One of each worker in that time, for all of its turns; teamgraph does not do that yet."""
+GATHER = 0.03
+"""Seconds between two notifications of a worker, for all of its turns."""
 PLANNED = 0.6
 """The part of a limit that is planned with: the rest is for peaks, restarts and vacuum."""
 KEPT_DAYS, TURNS_OF_SESSION = 30, 10
@@ -56,8 +54,6 @@ def measured(page: Path = PAGE) -> dict[str, float]:
 def limits(rows: Rows) -> dict[str, float]:
     """Turns a second at which one database reaches each of its limits, the lowest first."""
     workers = CONNECTIONS / OF_WORKER
-    whole = rows["notifications of a turn, one for each batch of events and its end"]
-    streamed = whole + CALL_SECONDS / FLUSH
     commits = rows["commits of 8 connections: with a notification in each"]
     core = 1000 / rows["CPU of a turn, worker"]
     found = {
@@ -65,9 +61,7 @@ def limits(rows: Rows) -> dict[str, float]:
         * 8
         / (CALLS * CALL_SECONDS),
         f"{CONNECTIONS} connections, workers that fill a core": workers * core,
-        "notifications, answers in one piece": commits / whole,
-        f"notifications, answers that stream for {CALL_SECONDS:g} s": commits / streamed,
-        f"{GATHERED}, workers that fill a core": commits * FLUSH * core,
+        "notifications, workers that fill a core": commits * GATHER * core,
         f"CPU of PostgreSQL, {CORES} cores": CORES
         * 1000
         / rows["CPU of a turn, worker: of PostgreSQL"],
@@ -76,13 +70,9 @@ def limits(rows: Rows) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def held(rows: Rows, *, gathered: bool) -> float:
-    """Turns a second that are planned for one database: its limits without those of settings.
-
-    `gathered` says that each worker notifies for all of its turns at once.
-    """
-    bells = (f"{GATHERED}, ",) if gathered else ("notifications, ",)
-    names = (*bells, "CPU", "write-ahead log")
+def held(rows: Rows) -> float:
+    """Turns a second that are planned for one database: its limits without those of settings."""
+    names = ("notifications", "CPU", "write-ahead log")
     hard = [turns for name, turns in limits(rows).items() if name.startswith(names)]
     return PLANNED * min(hard)
 
@@ -99,8 +89,7 @@ def fleets(rows: Rows) -> Table:
     queued = rows["bytes that a turn leaves in the queue"]
     return [
         ("turns a second", *(f"{rate:,}" for rate in rates)),
-        row("databases, as it is", lambda rate: databases(rows, rate, gathered=False), ",.0f"),
-        row(f"databases, {GATHERED}", lambda rate: databases(rows, rate, gathered=True), ",.0f"),
+        row("databases", lambda rate: databases(rows, rate), ",.0f"),
         row("turns in progress", lambda rate: rate * CALLS * CALL_SECONDS, ",.0f"),
         row(
             "cores of workers",
@@ -129,9 +118,9 @@ def fleets(rows: Rows) -> Table:
     ]
 
 
-def databases(rows: Rows, rate: float, *, gathered: bool) -> int:
+def databases(rows: Rows, rate: float) -> int:
     """How many databases so many turns a second need."""
-    return ceil(rate / held(rows, gathered=gathered))
+    return ceil(rate / held(rows))
 
 
 def skew(many: Sequence[int], users: int) -> Table:
@@ -203,7 +192,7 @@ def moves(rows: Rows) -> Table:
     lines: Table = [("to move", "sessions", "GB", "hours")]
     for rate in (1_000, 10_000, 100_000):
         turns = rate * 86_400 * KEPT_DAYS
-        part = 1 / (databases(rows, rate, gathered=True) + 1)
+        part = 1 / (databases(rows, rate) + 1)
         sessions = turns / TURNS_OF_SESSION * part
         size = turns * rows["bytes that a turn leaves in the store"] * part
         lines.append(
@@ -220,11 +209,8 @@ def moves(rows: Rows) -> Table:
 def tables(rows: Rows, *, users: int = USERS, turns: int = 40_000) -> Iterator[str]:
     """The tables, as the page shows them."""
     found = {name: f"{turns:,.0f}" for name, turns in limits(rows).items()}
-    planned = [
-        ("planned for one database, as it is", f"{held(rows, gathered=False):,.0f}"),
-        (f"planned for one database, {GATHERED}", f"{held(rows, gathered=True):,.0f}"),
-    ]
-    yield text_of([("limit", "turns a second"), *found.items(), *planned])
+    planned = ("planned for one database", f"{held(rows):,.0f}")
+    yield text_of([("limit", "turns a second"), *found.items(), planned])
     yield text_of(fleets(rows))
     yield text_of(skew((10, 30, 100, 300), users))
     yield text_of(waits(turns))

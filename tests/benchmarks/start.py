@@ -22,7 +22,7 @@ runner = teamgraph.Runner(teamgraph.Graph.load({str(POLYGLOT)!r}))
 import sys
 assert "litellm" not in sys.modules
 """
-_COMMAND_LIBRARIES = "import asyncio, typer, rich.console, rich.table, tinydb, pydantic"
+_COMMAND_LIBRARIES = "import asyncio, typer, tinydb, pydantic"
 _COMMAND = """
 import sys
 sys.argv = ["teamgraph", *{words!r}]

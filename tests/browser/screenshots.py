@@ -22,7 +22,6 @@ def take(site: Site, chromium: Any) -> None:  # noqa: ANN401  Playwright's
     FOLDER.mkdir(exist_ok=True)
     with Browser.at(site, chromium) as browser:
         browser.page.set_viewport_size(SIZE)
-        browser.open("/login").screenshot(path=FOLDER / "login.png")
         browser.log_in()
         for name in SHOWN:
             browser.open(PAGES[name].replace("RUN", run) + "#node" * (name == "node"))

@@ -253,14 +253,15 @@ def test_tables_of_the_last_version_are_migrated(dsn: str) -> None:
 def test_a_worker_runs_as_many_turns_at_once_as_it_may_with_few_connections(dsn: str) -> None:
     async def count() -> None:
         model, nodes = Gate(), {"one": Member(role="You talk")}
-        graph = Graph(name="three", model="m", nodes=nodes)  # its queue has no limit of others yet
+        graph = Graph(name="three", model="m", nodes=nodes)
+        async with working(dsn, model, Told(), graph, concurrency=5):
+            pass  # its limit is not that of the next one
+        async with submitting(dsn) as dispatcher:
+            runs = [
+                await dispatcher.submit(Submission(graph="three", message="wait")) for _ in range(5)
+            ]
         options = {"connections": 8, "concurrency": 3}
         async with working(dsn, model, Told(), graph, **options) as worker:
-            async with submitting(dsn) as dispatcher:
-                runs = [
-                    await dispatcher.submit(Submission(graph="three", message="wait"))
-                    for _ in range(5)
-                ]
             for _ in range(3):
                 await model.began.acquire()
             assert await count_taken(dsn, worker) == 3
@@ -275,6 +276,25 @@ def test_a_worker_runs_as_many_turns_at_once_as_it_may_with_few_connections(dsn:
                     assert (await dispatcher.result(run)).status == "done"
 
     asyncio.run(count())
+
+
+def test_turns_that_changed_are_announced_to_other_processes(dsn: str) -> None:
+    async def announced() -> None:
+        here, there = await table_of(dsn), await table_of(dsn)
+        await there.bell(0).wait()  # once it is connected
+        for many in (1, 3):
+            bells = [there.bell(turn) for turn in range(many)]
+            for turn in range(many):
+                here.announce(turn)
+            for bell in bells:
+                await bell.wait()
+        bell = there.bell(9)
+        here.announce(9)
+        await here.close()
+        await bell.wait()
+        await there.close()
+
+    asyncio.run(announced())
 
 
 def test_what_a_worker_writes_after_it_was_taken_for_dead_is_refused(dsn: str) -> None:
@@ -535,6 +555,28 @@ def test_one_worker_adopts_at_a_time_and_others_do_not_wait_for_it(dsn: str) -> 
         await table.close()
 
     asyncio.run(adopting())
+
+
+def test_turns_behind_one_that_an_old_worker_still_runs_are_adopted_with_it(dsn: str) -> None:
+    async def adopted() -> None:
+        table, execution = await table_of(dsn), uuid4()
+        async with submitting(dsn) as dispatcher:
+            turns = [turn(uuid4().hex, session_id="behind") for _ in range(2)]
+            runs, waits = [await dispatcher.find(await dispatcher.submit(each)) for each in turns]
+            await table.begin(runs.id, execution, "draining", is_again=False)
+            with psycopg.connect(dsn) as connection:
+                made = "UPDATE teamgraph_turns.turns SET created = now() - interval '1 minute' "
+                connection.execute(made + "WHERE id = ANY (%s)", [[runs.id, waits.id]])
+            async with table.adopting("new", ["duo"]) as found:
+                assert waits.workflow not in found
+            await table.give_back(runs.id, execution)
+            async with table.adopting("new", ["duo"]) as found:
+                assert {runs.workflow, waits.workflow} <= {*found}
+            for each in (runs, waits):
+                await drop_turn(dsn, each.id)
+        await table.close()
+
+    asyncio.run(adopted())
 
 
 @pytest.mark.parametrize(
