@@ -109,7 +109,8 @@ class Python(Node):
 
     async def run(self, context: Context) -> Result:
         """Call the function with the arguments that its parameters name."""
-        function = self._resolved  # read once: pydantic looks for a private field slowly
+        # What `self._resolved` is, which pydantic finds only when all else has failed.
+        function: _Function | None = (self.__pydantic_private__ or {}).get("_resolved")
         if function is None:
             raise InputError(f"node {context.node_id!r}: {self.call!r} was not resolved at load")
         arguments: dict[str, object] = {}
