@@ -262,7 +262,7 @@ def test_a_worker_and_a_server_run_until_they_are_told_to_stop(dsn: str, project
 
 
 def stop_when_ready(dsn: str, port: int) -> None:
-    """Send SIGTERM to this process once a worker has entered, or a server listens."""
+    """Send SIGINT to this process once a worker has entered, or a server listens."""
     query = b"SELECT count(*) FROM teamgraph_turns.workers WHERE pid = %s"
     with psycopg.connect(dsn, autocommit=True) as connection:
         for _ in range(100_000):
@@ -271,7 +271,7 @@ def stop_when_ready(dsn: str, port: int) -> None:
                 row = (1,)
             if row != (0,):
                 break
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_without_the_extra_it_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
