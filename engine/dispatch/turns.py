@@ -437,9 +437,10 @@ class TurnTable:
     async def adopting(self, bundle: str, graphs: Sequence[str]) -> AsyncGenerator[list[str]]:
         """Transaction that takes over queued turns that no worker with their bundle can run.
 
-        Gives their workflows; none of sessions with an open turn of another graph, whose turns
-        would be in two queues. Until it ends nobody begins them, and nobody else adopts any: a
-        worker that finds another one at it goes on. The database ends it after 15 s of silence.
+        Gives their workflows; none of sessions with an open turn of another graph, or with one that
+        a draining worker still runs: their turns would be in two queues. Until it ends nobody
+        begins them, and nobody else adopts any: a worker that finds another one at it goes on. The
+        database ends it after 15 s of silence.
         """
         async with self._connections.connection() as connection, connection.transaction():
             ((_, is_alone),) = await rows_of(
@@ -453,11 +454,12 @@ class TurnTable:
                 "AND t.bundle <> %s AND t.graph = ANY (%s) AND NOT {s}.is_live(t.bundle) "
                 "AND t.created < now() - interval '1 second' AND NOT EXISTS ("
                 "SELECT FROM {s}.turns AS o WHERE o.session = t.session "
-                "AND o.state IN ('queued', 'running') AND o.graph <> ALL (%s)) "
+                "AND (o.state = 'running' AND o.bundle <> %s "
+                "OR o.state IN ('queued', 'running') AND o.graph <> ALL (%s))) "
                 "RETURNING t.id, encode(t.session, 'hex'), encode(t.run, 'hex'), t.number"
             )
             of_graphs = [*graphs]
-            parameters = [bundle, bundle, of_graphs, of_graphs]
+            parameters = [bundle, bundle, of_graphs, bundle, of_graphs]
             rows = await rows_of(connection, adopt, parameters) if is_alone else []
             yield [workflow_id(*row) for row in rows]
 

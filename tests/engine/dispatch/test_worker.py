@@ -557,6 +557,28 @@ def test_one_worker_adopts_at_a_time_and_others_do_not_wait_for_it(dsn: str) -> 
     asyncio.run(adopting())
 
 
+def test_turns_behind_one_that_an_old_worker_still_runs_are_adopted_with_it(dsn: str) -> None:
+    async def adopted() -> None:
+        table, execution = await table_of(dsn), uuid4()
+        async with submitting(dsn) as dispatcher:
+            turns = [turn(uuid4().hex, session_id="behind") for _ in range(2)]
+            runs, waits = [await dispatcher.find(await dispatcher.submit(each)) for each in turns]
+            await table.begin(runs.id, execution, "draining", is_again=False)
+            with psycopg.connect(dsn) as connection:
+                made = "UPDATE teamgraph_turns.turns SET created = now() - interval '1 minute' "
+                connection.execute(made + "WHERE id = ANY (%s)", [[runs.id, waits.id]])
+            async with table.adopting("new", ["duo"]) as found:
+                assert waits.workflow not in found
+            await table.give_back(runs.id, execution)
+            async with table.adopting("new", ["duo"]) as found:
+                assert {runs.workflow, waits.workflow} <= {*found}
+            for each in (runs, waits):
+                await drop_turn(dsn, each.id)
+        await table.close()
+
+    asyncio.run(adopted())
+
+
 @pytest.mark.parametrize(
     "what", ["queue_name ON teamgraph_dbos.workflow_status", "bundle ON teamgraph_turns.turns"]
 )
