@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -148,6 +149,7 @@ def database(dsn: str | None) -> str:
         raise InputError(
             f"no database is named; add --dsn postgresql://user@host:5432/database, or set {DSN}"
         )
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # errors say it, in the log as JSON
     return address
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -238,6 +239,16 @@ def test_a_database_is_named_where_one_is_needed(
 ) -> None:
     done = project.teamgraph(*words)
     assert (done.exit_code, text in done.stderr) == (2, True), done.stderr
+
+
+def test_a_database_that_is_away_is_reported_once(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "psycopg.pool")
+    away = "postgresql://127.0.0.1:1/d?connect_timeout=1"
+    done = project.teamgraph("queue", "depth", "--dsn", away)
+    assert (done.exit_code, "no connection within 1 s" in done.stderr) == (2, True), done.stderr
+    assert caplog.records == []
 
 
 def test_a_worker_and_a_server_run_until_they_are_told_to_stop(dsn: str, project: Project) -> None:
