@@ -68,7 +68,7 @@ from ..graph.context import (
     SessionView,
     Visit,
 )
-from ..graph.fields import Instead, ModelSpec, Timeout
+from ..graph.fields import Instead, ModelSpec
 from ..graph.graph import Budget, Graph, budgets
 from ..graph.node import (
     Node,
@@ -129,6 +129,7 @@ T = TypeVar("T")
 
 NO_MODEL = ModelSpec(id="none")
 NO_RESULT = Result(None)
+_NOT_ATTEMPTED = RuntimeError("nothing was attempted")
 _MODEL_FAULTS = (ModelError, TimeoutError)
 """Errors after which a fallback model is asked."""
 
@@ -415,14 +416,14 @@ class RunExecution(Struct):
 
     def skip_reason(self, node_id: str, records: Mapping[str, Record]) -> str | None:
         """See `Work.skip_reason`."""
-        node = self.prepared.graph.nodes[node_id]
-        if self.parent is not None and summarizes(node):
+        if self.parent is not None and summarizes(self.prepared.graph.nodes[node_id]):
             return "the graph around this one writes the session's summary"
-        if node.when is None:
+        when = self.prepared.nodes[node_id].when
+        if when is None:
             return None
         try:
             call = self._model_call(NodeExecution(node_id, records), NO_MODEL)
-            return None if call.test(node.when) else f"when: {node.when} is false"
+            return None if call.test(when) else f"when: {when} is false"
         except PromptError as error:
             self.condition_errors[node_id] = error  # the visit fails with it
             return None
@@ -439,7 +440,7 @@ class RunExecution(Struct):
         """Attempt the node with each of its models until an attempt succeeds."""
         node = self.prepared.graph.nodes[node_id]
         execution = self._continued(node_id, records)
-        error: Exception = RuntimeError("nothing was attempted")  # replaced by each attempt
+        error: Exception = _NOT_ATTEMPTED  # replaced by each attempt
         failed: list[str] = []
         for spec in self.prepared.models.get(node_id, (NO_MODEL,)):
             if failed:
@@ -509,14 +510,13 @@ class RunExecution(Struct):
         call.caller = self._tool_caller(execution, context, call)
         if execution.node_id in self.prepared.inner:
             self._open_graph(execution, context, call.caller)
-        timeout = node.timeout or self.prepared.graph.timeout
-        total = timeout.total if isinstance(timeout, Timeout) else timeout
+        timeout = self.prepared.nodes[execution.node_id].timeout
         work = self.run_node(node, context)
         try:
-            if total is None and context.enter is not None:
+            if timeout is None and context.enter is not None:
                 result = await work  # the nodes of the inner graph have timeouts of their own
             else:
-                result = await within_limit(work, self.timeouts, total)
+                result = await within_limit(work, self.timeouts, timeout)
         except HandsOver as over:
             result = Result("", fields={"handed_to": over.to, "reason": over.reason})
         except asyncio.CancelledError as error:
@@ -693,7 +693,7 @@ class RunExecution(Struct):
         return Record(
             node=node.node_id,
             status=status,
-            kind=self.prepared.graph.nodes[node.node_id].kind,
+            kind=self.prepared.nodes[node.node_id].kind,
             attempt=max(node.attempt, 1),
             because=because,
             output=output,
@@ -719,11 +719,10 @@ class RunExecution(Struct):
 
     def _context(self, node: NodeExecution, call: ModelCall) -> Context:
         scope, head, node_id = self.scope, self.lease.head, node.node_id
-        outputs = {
-            source: scope.outputs[source]
-            for source in self.prepared.plan.stops[node_id].sources
-            if source in scope.outputs
-        }
+        outputs: dict[str, object] = {}
+        for source in self.prepared.plan.stops[node_id].sources:  # faster than a comprehension
+            if source in scope.outputs:
+                outputs[source] = scope.outputs[source]
         return Context(
             node_id=node_id,
             input=scope.input,
@@ -744,21 +743,20 @@ class RunExecution(Struct):
         )
 
     def _model_call(self, node: NodeExecution, spec: ModelSpec) -> ModelCall:
-        graph = self.prepared.graph
-        declared = graph.nodes[node.node_id]
-        timeout = declared.timeout or graph.timeout
+        prepared = self.prepared
+        declared = prepared.nodes[node.node_id]
         return ModelCall(
-            graph=graph,
-            model=self.prepared.model,
+            graph=prepared.graph,
+            model=prepared.model,
             scope=self.scope,
             node=node,
             spec=spec,
-            idle=timeout.idle if isinstance(timeout, Timeout) else None,
+            idle=declared.idle,
             usage=self.usage,
             emitter=self.emitter,
             answer=self.answer,
             path=self.path,
-            repairs=declared.repair,
+            repairs=declared.repairs,
             attachment=self.attachment,
         )
 
@@ -825,7 +823,8 @@ class RunExecution(Struct):
             for exchange in record.exchanges:
                 sources = self.prepared.graph.prompts.sources(exchange.prompt)
                 await self.store.put_prompt(exchange.prompt_hash, sources)
-        execution, around = self, list[tuple[RunExecution, Sequence[Record]]]()
+        execution = self
+        around: list[tuple[RunExecution, Sequence[Record]]] = []
         while execution.parent is not None:
             execution.records.update({record.node: record for record in records})
             node, execution = NodePath(execution.path.steps[-1]), execution.parent
@@ -1012,7 +1011,8 @@ async def _earlier_records(
     prepared: PreparedGraph, store: Store, lease: Lease, request: RunRequest
 ) -> dict[str, Record]:
     """The records that a run begins with; those that have to run again are turned to failed."""
-    earlier, rewritten = dict[str, Record](), list(request.records)
+    earlier: dict[str, Record] = {}
+    rewritten = list(request.records)
     # Read under the lease: another process may have resumed the run while we waited for it.
     run = await store.run(lease.key, lease.run_id) if request.is_resumed else None
     if run is not None:

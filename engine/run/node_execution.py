@@ -196,7 +196,8 @@ class GraphRuns(Struct):
 
         `read` is the session's state that each of the items read.
         """
-        merged, writers = dict[str, JSON](), dict[str, int]()
+        merged: dict[str, JSON] = {}
+        writers: dict[str, int] = {}
         for number, patch in sorted(self.patches.items()):
             for key, value in patch.items():
                 ours: JSON = value

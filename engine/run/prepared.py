@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from typing import cast, get_args, get_origin
+from typing import Self, cast, get_args, get_origin
 
 from msgspec import Struct
 from pydantic import BaseModel
 
 from ..errors import NoModelError
-from ..graph.fields import ModelSpec
+from ..graph.fields import ModelSpec, Timeout
 from ..graph.graph import Graph
 from ..graph.node import (
     Node,
@@ -46,6 +46,31 @@ _INSIDE = "/"
 """Stands between the fingerprint of a node itself and that of the graph inside it."""
 
 
+class PreparedNode(Struct, frozen=True):
+    """What each attempt of a node reads of its declaration: a struct is faster than the model.
+
+    `timeout` are the seconds that an attempt may take, `idle` those that its provider may be
+    silent; None if neither the node nor the graph says it.
+    """
+
+    kind: str
+    when: str | None
+    timeout: float | None
+    idle: float | None
+    repairs: int
+
+    @classmethod
+    def all_of(cls, graph: Graph) -> dict[str, Self]:
+        """The nodes of a graph, by id."""
+        found: dict[str, Self] = {}
+        for node_id, node in graph.nodes.items():
+            limit = node.timeout or graph.timeout
+            timeout = limit.total if isinstance(limit, Timeout) else limit
+            idle = limit.idle if isinstance(limit, Timeout) else None
+            found[node_id] = cls(node.kind, node.when, timeout, idle, node.repair)
+        return found
+
+
 class PreparedGraph(Struct, frozen=True):
     """What outlives the runs of a graph: made once by a runner, shared by all its runs.
 
@@ -53,7 +78,7 @@ class PreparedGraph(Struct, frozen=True):
     decides what each node does, as JSON, and `fingerprints` their hashes; both also of the nodes of
     inner graphs, by their paths. The facts of a graph itself have the key `GRAPH`, or end in it:
     what else its templates read. `facts_hash` is the key that a store has the facts under.
-    `toolboxes` are the tools of the nodes that have any.
+    `toolboxes` are the tools of the nodes that have any, and `nodes` what is read of each often.
     `summarizes` says whether a node writes the session's summary, `warms_up` whether the model has
     a `warm_up` to await. `inner` are the graphs inside nodes, by node id.
     """
@@ -67,6 +92,7 @@ class PreparedGraph(Struct, frozen=True):
     facts_hash: str
     fingerprints: Mapping[str, str]
     toolboxes: Mapping[str, Toolbox]
+    nodes: Mapping[str, PreparedNode]
     summarizes: bool = False
     warms_up: bool = False
     inner: Mapping[str, PreparedGraph] = {}
@@ -213,6 +239,7 @@ def _prepare(
             for node_id, node in graph.nodes.items()
             if (toolbox := tools_of(node)) is not None
         },
+        nodes=PreparedNode.all_of(graph),
         summarizes=summarizes,
         warms_up=isinstance(model, WarmsUp),
         inner=inner,

@@ -25,7 +25,7 @@ from ..prompts.library import Prompts
 from ..prompts.sources import INLINE
 from ..returns.schema_file import SchemaValidator
 from ..returns.shape import Shape, shape
-from .prepared import GRAPH, PreparedGraph, normalized_fields
+from .prepared import GRAPH, PreparedGraph, PreparedNode, normalized_fields
 from .template_scope import GraphScope
 
 Facts: TypeAlias = Mapping[str, str]
@@ -82,6 +82,7 @@ def recorded_graph(
             for node_id, node in nodes.items()
             if (toolbox := tools_of(node)) is not None
         },
+        nodes=PreparedNode.all_of(graph),
         inner=inner,
     )
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from ..graph.plan import Plan, RunProgress, Skip
-from ..records import Record
+from ..records import FINAL, Record
 
 
 class Work(Protocol):
@@ -173,7 +173,7 @@ class Scheduler:
         return record
 
     def _take(self, record: Record) -> None:
-        if record.is_final:
+        if record.status in FINAL:  # what `is_final` says, without a call for each node
             self._progress.finish(record, self._decidable)
         elif record.status == "waiting":
             self._waiting[record.node] = record

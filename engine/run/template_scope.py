@@ -165,7 +165,8 @@ class TemplateScope(Struct):
         Also the merged keys by the ids of these others, so that it does not matter whose are
         applied last. Raises `StateConflict` if two changes of one key contradict each other.
         """
-        merged, others = dict(values), dict[str, dict[str, JSON]]()
+        merged = dict(values)
+        others: dict[str, dict[str, JSON]] = {}
         read = self.state_read(node)
         order, before = self.graph.plan.order, self.graph.plan.stops[node.node_id].before
         at_once = [order[index] for index in bits_of(self.patched & ~before)]

@@ -63,8 +63,9 @@ def round_trip_mapping(value: Mapping[str, JSON]) -> Mapping[str, JSON]:
 
 def round_trip_record(record: Record) -> Record:
     """The record as it is read from a store, with its JSON values copied."""
-    output = round_trip(record.output)
-    state, session_state = record.state, record.session_state
+    output, state, session_state = record.output, record.state, record.session_state
+    if not isinstance(output, str):
+        output = round_trip(output)
     if output is record.output and not record.fields and state is session_state is None:
         return record
     return replace(

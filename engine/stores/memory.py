@@ -126,13 +126,16 @@ class MemorySession(Struct):
             first_input=runs[0].input if runs else "",
         )
 
-    def put(self, lease: Lease, records: Sequence[Record], references: References) -> None:
-        """Store records of a run, all or none."""
+    def put(
+        self, lease: Lease, records: Sequence[Record], sessions: Mapping[SessionKey, MemorySession]
+    ) -> None:
+        """Store records of a run, all or none; `sessions` are those that they may quote."""
         is_late = lease.head.deleted != self.deleted
         new: dict[tuple[str, int], StoredRecord] = {}
         for record in records:
             stored: StoredRecord = round_trip_record(record)
             if record.quotes:
+                references = MemoryReferences(self, lease.key.user_id, sessions)
                 document = encode_record(0, record, references)
                 if is_late:
                     redact_summary(document)
@@ -374,7 +377,7 @@ class MemoryStore:
         """Store `records`, all or none; a record of the same node and attempt is replaced."""
         with self._guard:
             session = self._leased(lease)
-            session.put(lease, records, self._references(lease.key, session))
+            session.put(lease, records, self._sessions)
             self._touch(session)
 
     async def finish(self, lease: Lease, turn: Turn, change: Change) -> Turn:
@@ -414,7 +417,7 @@ class MemoryStore:
         for run in runs:
             lease = Lease(key, run.turn.run_id, Head())
             session.turns[lease.run_id] = run.turn
-            session.put(lease, run.records, self._references(key, session))
+            session.put(lease, run.records, self._sessions)
             session.finish(lease, run.turn, run.change)
         with self._guard:
             if key in self._sessions:

@@ -742,13 +742,16 @@ class SessionFile:
         if number:
             values = {key: StateValue(value, run_id) for key, value in change.values().items()}
             operations += self._put_state(StateChange(values))
-        summary = change.summary_at(number) if number else None
-        if summary is not None and not self._has_lost_runs(grant):
+        summary = change.summary_at(number) if number and not self._has_lost_runs(grant) else None
+        if summary is not None:
             operations.append(self._put_summary(summary))
         self._commit(operations, is_exclusive=grant.is_exclusive)
         self._references = None
         if turn.given_state is None:  # that is the caller's, who may change it
             self._turns.put(self._stored(run_id).slot, turn)
+        if summary is not None:
+            stored = cast("StoredDocument", self.index.summary(summary.covers))
+            self._summaries.put(stored.slot, replace(summary, topics=tuple(summary.topics)))
         return turn
 
     def add(self, run: FinishedRun) -> None:

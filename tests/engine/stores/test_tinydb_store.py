@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 import pytest
 from tinydb import where
@@ -67,6 +68,24 @@ async def tell(
 def journal(root: Path, key: SessionKey = KEY) -> Path:
     """Where a session lies."""
     return StoreLayout(root, JournalSettings()).journal(key)
+
+
+def test_a_summary_is_read_as_it_is_stored_also_before_it_is_read_from_the_file(
+    tmp_path: Path,
+) -> None:
+    async def test() -> None:
+        store, topics = make(tmp_path), ["sea"]  # a list, as of a kind that does not type-check
+        lease = await store.begin(KEY, Turn("r1", "hello"))
+        written = Summary("s", topics=cast("tuple[str, ...]", topics), covers=1, run_id="r1")
+        change = Change(summary=written)
+        await store.finish(lease, Turn("r1", "hello", status="done", answer="hi"), change)
+        topics.append("later")
+        cached = await store.summary(KEY, until=1)
+        await store.close()
+        stored = await make(tmp_path).summary(KEY, until=1)
+        assert cached == stored == Summary("s", topics=("sea",), covers=1, run_id="r1")
+
+    run(test())
 
 
 def test_only_the_owner_can_read_what_is_stored(tmp_path: Path) -> None:
