@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -90,7 +91,8 @@ def worker(
 
     Any number of workers on any machines share the queue in the database. The log on standard error
     is JSON. SIGTERM or Ctrl-C stops the worker: it takes no more turns, lets those that run end,
-    and hands back what takes longer than --grace, for another worker to resume.
+    and hands back what takes longer than --grace, for another worker to resume. Ctrl-C once more
+    hands back at once.
 
     $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team
     $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team --limit openai/gpt-5-mini=20
@@ -119,9 +121,13 @@ async def _work(graphs: list[Graph], model_options: ModelOptions, options: Worke
     runners = [
         Runner(model_options.with_default(graph), store=store, model=model) for graph in graphs
     ]
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def interrupt() -> None:
+        (at_once if stop.is_set() else stop).set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
     try:
         worker = Worker(
             runners,
@@ -131,7 +137,7 @@ async def _work(graphs: list[Graph], model_options: ModelOptions, options: Worke
             keep=options.keep,
             log=log_line,
         )
-        await worker.run(stop)
+        await worker.run(stop, at_once)
     finally:
         await store.close()
 
@@ -143,6 +149,7 @@ def database(dsn: str | None) -> str:
         raise InputError(
             f"no database is named; add --dsn postgresql://user@host:5432/database, or set {DSN}"
         )
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # errors say it, in the log as JSON
     return address
 
 

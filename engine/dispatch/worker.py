@@ -135,8 +135,10 @@ class Worker:
             self._dsn, self.table, self._client, self._store, self.row, keep=keep, log=log
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, at_once: asyncio.Event | None = None) -> None:
         """Work until `stop` is set; then let turns end, hand back what takes too long, and leave.
+
+        Once `at_once` is set, turns that still run are handed back without further grace.
 
         Raises `StoreError` if the database cannot be reached at the start.
         """
@@ -152,7 +154,7 @@ class Worker:
         try:
             await stop.wait()
         finally:
-            await self._drain()
+            await self._drain(at_once or asyncio.Event())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -371,7 +373,7 @@ class Worker:
         DBOS.launch()
         register()
 
-    async def _drain(self) -> None:
+    async def _drain(self, at_once: asyncio.Event) -> None:
         """Take no more turns; wait for those that run, and hand back what takes too long."""
         self._membership.is_draining = True
         self._log("draining", {"running": len(self._running)})
@@ -379,11 +381,15 @@ class Worker:
         ended = asyncio.create_task(
             call_in_thread(partial(DBOS.destroy, workflow_completion_timeout_sec=patience))
         )
-        done, _ = await asyncio.wait([ended], timeout=self._grace)
-        while not done:
+        hurried = asyncio.create_task(at_once.wait())
+        await asyncio.wait(
+            [ended, hurried], timeout=self._grace, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurried.cancel()
+        while not ended.done():
             for execution in [*self._running.values()]:
                 execution.interrupt(self._store, hand_back=True)
-            done, _ = await asyncio.wait([ended], timeout=_PAUSE)
+            await asyncio.wait([ended], timeout=_PAUSE)
 
 
 class _Execution:

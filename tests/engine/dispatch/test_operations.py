@@ -181,8 +181,8 @@ def test_a_release_leaves_open_sessions_to_the_old_worker_and_adopts_what_that_l
                 assert {*bundles} == {bundles[0]}
                 desk.let_go("fresh")
                 assert await answer(dispatcher, fresh) == "echo: B heard hello"
-                for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
-                    old.process.send_signal(number)
+                for _ in range(2):
+                    old.process.send_signal(signal.SIGTERM)
                     await old.told.until("draining")
                 await new.told.until("adopted")
                 desk.let_go("r1", "r2", "r3", "r4")
@@ -200,17 +200,19 @@ def test_a_release_leaves_open_sessions_to_the_old_worker_and_adopts_what_that_l
     asyncio.run(released())
 
 
-def test_a_worker_without_grace_hands_back_what_runs_and_another_one_resumes_it(
+def test_a_worker_that_is_hurried_hands_back_what_runs_and_another_one_resumes_it(
     server: Server, tmp_path: Path
 ) -> None:
     async def stopped() -> None:
         desk = Desk(tmp_path, server.new_database("stopped"))
         run = turn("run", "one")
         async with desk.opened() as dispatcher:
-            async with desk.worker("A", "--grace", "0") as first:
+            async with desk.worker("A", "--grace", "999") as first:
                 await dispatcher.submit(run)
                 await desk.until("run")
                 first.process.terminate()
+                await first.told.until("draining")
+                first.process.send_signal(signal.SIGINT)
                 assert await first.process.wait() == 0
             assert (await dispatcher.find(run.reference)).state == "queued"
             async with desk.worker("A") as second:

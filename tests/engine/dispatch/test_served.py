@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -240,6 +241,16 @@ def test_a_database_is_named_where_one_is_needed(
     assert (done.exit_code, text in done.stderr) == (2, True), done.stderr
 
 
+def test_a_database_that_is_away_is_reported_once(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "psycopg.pool")
+    away = "postgresql://127.0.0.1:1/d?connect_timeout=1"
+    done = project.teamgraph("queue", "depth", "--dsn", away)
+    assert (done.exit_code, "no connection within 1 s" in done.stderr) == (2, True), done.stderr
+    assert caplog.records == []
+
+
 def test_a_worker_and_a_server_run_until_they_are_told_to_stop(dsn: str, project: Project) -> None:
     project.write("talk.yaml", "name: talk\nmodel: echo\nnodes: {one: {role: You talk}}\n")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -262,7 +273,7 @@ def test_a_worker_and_a_server_run_until_they_are_told_to_stop(dsn: str, project
 
 
 def stop_when_ready(dsn: str, port: int) -> None:
-    """Send SIGTERM to this process once a worker has entered, or a server listens."""
+    """Send SIGINT to this process once a worker has entered, or a server listens."""
     query = b"SELECT count(*) FROM teamgraph_turns.workers WHERE pid = %s"
     with psycopg.connect(dsn, autocommit=True) as connection:
         for _ in range(100_000):
@@ -271,7 +282,7 @@ def stop_when_ready(dsn: str, port: int) -> None:
                 row = (1,)
             if row != (0,):
                 break
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_without_the_extra_it_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
