@@ -237,8 +237,14 @@ def open_files_limit() -> int:
 
 
 def check_locks(disk: Disk, path: Path) -> None:
-    """Raise `StoreError` if the file system has no locks, or if its locks exclude nobody."""
+    """Raise `StoreError` if the file system has no locks, or if its locks exclude nobody.
+
+    Somebody who creates the same store may replace the file between the two opens of it.
+    """
     with opened(disk, path) as one, opened(disk, path) as two:
+        if disk.status(one).st_ino != disk.status(two).st_ino:
+            check_locks(disk, path)
+            return
         try:
             is_excluded = not disk.lock(one) or not disk.lock(two)
         except OSError as error:

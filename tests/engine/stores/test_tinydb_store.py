@@ -689,6 +689,26 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, number: int) -> 
     run(test())
 
 
+def test_a_store_that_two_create_at_once_is_not_taken_for_one_without_locks(tmp_path: Path) -> None:
+    class CreatedTwice(Disk):
+        replaced = False
+
+        def open(self, path: Named, flags: int) -> int:
+            file = super().open(path, flags)
+            if Path(path).name == "store.json" and not self.replaced:
+                self.replaced = True
+                shutil.copy(path, tmp_path / "other")
+                (tmp_path / "other").replace(path)
+            return file
+
+    async def test() -> None:
+        store = TinyDBStore(tmp_path, disk=CreatedTwice())
+        await store.release(await store.begin(KEY, Turn("r", "x")))
+        await store.close()
+
+    run(test())
+
+
 def test_idle_sessions_are_closed_where_no_more_files_can_be_opened(tmp_path: Path) -> None:
     few = child(
         tmp_path,
