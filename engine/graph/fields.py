@@ -71,8 +71,7 @@ def _storable(value: object) -> object:
     """Refuse what no store could read again; NaN and infinity are refused by `Declared`."""
     if problem := json_problem(value):
         path, reason = problem
-        where = f"{'.'.join(map(str, path))}: " if path else ""
-        text = f"{where}{reason}; use text, finite numbers, lists and mappings"
+        text = f"{reason}; use text, finite numbers, lists and mappings"
         raise DefinitionError([Problem("G002", text, path=path)])
     return value
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from teamgraph import Graph, Instead, ModelSpec, Retry
+from teamgraph import JSON, Graph, Instead, ModelSpec, Retry
 from teamgraph.engine.graph.node import (
     asks_model,
     branches_of,
@@ -200,3 +201,22 @@ def test_a_kind_that_only_runs_does_nothing_else() -> None:
 def test_a_function_that_is_there_is_not_looked_for() -> None:
     node = Python(call=lookup)
     assert node.bound(lambda name: pytest.fail(f"{name} was looked for")) is node
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        lambda value: Member(params={"x": value}),
+        lambda value: Graph(name="g", nodes={"a": Member()}, state={"x": value}),
+        lambda value: ModelSpec(id="openai/gpt-5-mini", x=value),
+    ],
+)
+def test_values_that_no_store_could_read_again_are_refused(
+    declared: Callable[[JSON], object],
+) -> None:
+    deep: JSON = []
+    for _ in range(150):
+        deep = [deep]
+    with pytest.raises(DefinitionError, match=r"x\.0\.0.*: nested more than 100 levels") as caught:
+        declared(deep)
+    assert str(caught.value).count("x.0.0") == 1
