@@ -90,9 +90,9 @@ def worker(
     """Run the turns of these graphs that servers have submitted (docs/deploy.md).
 
     Any number of workers on any machines share the queue in the database. The log on standard error
-    is JSON. SIGTERM or Ctrl-C stops the worker: it takes no more turns, lets those that run end,
-    and hands back what takes longer than --grace, for another worker to resume. Ctrl-C once more
-    hands back at once.
+    is JSON. SIGTERM or Ctrl-C stops the worker gracefully: it takes no more turns, waits up to
+    --grace seconds for running ones to finish, and returns the rest to the queue, for another
+    worker to resume. Ctrl-C during that time returns them immediately.
 
     $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team
     $ teamgraph worker team.yaml --dsn postgresql://team@db:5432/team --limit openai/gpt-5-mini=20

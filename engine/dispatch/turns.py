@@ -30,7 +30,7 @@ T = TypeVar("T")
 POLL = 15.0
 """Seconds after which whoever waits looks again; a connection that was cut rings all bells."""
 GATHER = 0.03
-"""Seconds for which turns that have changed are gathered after others were announced."""
+"""Seconds between two batches of notifications."""
 _PAUSE = 1.0
 SILENT = 15.0
 """Seconds without a heartbeat after which a worker is taken for dead."""
@@ -166,7 +166,7 @@ class TurnTable:
     async def close(self) -> None:
         """Stop listening, and close the connections of the running loop."""
         if self._announcer is not None:
-            await self._announcer
+            await asyncio.gather(self._announcer, return_exceptions=True)
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -307,7 +307,7 @@ class TurnTable:
             bell.set()
 
     def announce(self, turn: int) -> None:
-        """Ring the bell of a turn in all processes, soon, with those of others that changed."""
+        """Notify all processes that a turn has changed, batched with others (see `GATHER`)."""
         self._changed.add(turn)
         if self._announcer is None or self._announcer.done():
             self._announcer = asyncio.create_task(self._announce(), name="teamgraph announcer")
@@ -501,7 +501,7 @@ class TurnTable:
         return await self._connections.query(sql(query), parameters)
 
     async def _announce(self) -> None:
-        """Notify of what has changed; who hears nothing, as a database was away, looks again."""
+        """Send the batched notifications; where one is lost, the listener polls after `POLL`."""
         while self._changed:
             turns, self._changed = [*self._changed], set()
             with suppress(StoreError):

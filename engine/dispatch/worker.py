@@ -138,7 +138,7 @@ class Worker:
     async def run(self, stop: asyncio.Event, at_once: asyncio.Event | None = None) -> None:
         """Work until `stop` is set; then let turns end, hand back what takes too long, and leave.
 
-        Once `at_once` is set, turns that still run are handed back without further grace.
+        Once `at_once` is set, turns that still run are returned to the queue without further grace.
 
         Raises `StoreError` if the database cannot be reached at the start.
         """

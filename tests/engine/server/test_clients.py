@@ -200,7 +200,10 @@ def test_a_client_that_leaves_cancels_its_run() -> None:
         assert ended.wait(30)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.skipif(
+    shutil.which("curl") is None,
+    reason="curl is not installed; the tests above stream with the official client",
+)
 def test_curl_shows_the_chunks_of_a_stream() -> None:
     app = create_app([CHAT], token=TOKEN, model=ScriptedModel(["hello you"]))
     with running(app) as address:

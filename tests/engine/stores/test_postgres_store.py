@@ -363,7 +363,7 @@ def test_threads_with_loops_of_their_own_share_a_store(server: Server, tmp_path:
     assert [info.turns for n in range(4) for info in runner.sessions(user_id=f"u{n}")] == [3] * 4
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no os.fork")
 def test_a_forked_child_has_connections_of_its_own(server: Server, tmp_path: Path) -> None:
     program = f"""
 import asyncio, os
