@@ -27,6 +27,8 @@ from .trace import trace_listeners
 from .worker import DsnOption, database, needs_extra
 
 if TYPE_CHECKING:
+    from io import TextIOWrapper
+
     from _typeshed import DataclassInstance
 
     from ..graph.graph import Graph
@@ -246,6 +248,8 @@ def serve(  # noqa: PLR0913, PLR0917  groups of options
 async def _serve_stdio(graphs: list[Graph], runner_options: RunnerOptions) -> None:
     with _extra():
         from ..server.app import mcp_server
+    # What functions print goes to standard error, at once: a client may kill this process.
+    cast("TextIOWrapper", sys.stdout).reconfigure(line_buffering=True)
     async with _runners(runner_options, None) as (_, make):
         await mcp_server(map(make, graphs)).run_stdio_async()
 

@@ -57,7 +57,7 @@ class Project:
         return CliRunner().invoke(app, words, input=said, env=self.more)
 
     def environment(self) -> dict[str, str]:
-        left_out = ("PYTHONDONTWRITEBYTECODE", "FORCE_COLOR", "NO_COLOR")
+        left_out = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FORCE_COLOR", "NO_COLOR")
         kept = {name: text for name, text in os.environ.items() if name not in left_out}
         return kept | {"PYTHONPATH": str(self.library)} | self.more
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from http.client import HTTPConnection
 from typing import Any
 
@@ -80,11 +81,12 @@ async def ask_over_http(address: str, token: str) -> str:
         return await ask(Client(streamable_http_client(address, http_client=http)))
 
 
-async def ask(connecting: Client) -> str:
+async def ask(connecting: Client, read_log: Callable[[], str] = str) -> str:
+    """The answer of the tool, after the log of the server, which is still running."""
     async with connecting as client:
         assert [each.name for each in (await client.list_tools()).tools] == ["duo"]
         answer: Any = await client.call_tool("duo", {"message": "hi"})
-        return str(answer.content[0].text)
+        return read_log() + str(answer.content[0].text)
 
 
 def test_the_command_serves_mcp_over_standard_input_and_output(project: Project) -> None:
@@ -96,16 +98,15 @@ def test_the_command_serves_mcp_over_standard_input_and_output(project: Project)
     project.write("noisy.py", "def say():\n    print('no message of the protocol')\n")
     words = ["-m", "teamgraph", "serve", "duo.yaml", "--mcp-stdio", "--allow", "noisy"]
     words += ["--trace", "/dev/full"]
-    with (project.folder / "log").open("w+") as log:
+    with (project.folder / "log").open("w") as log:
         transport = stdio_client(
             StdioServerParameters(
                 command=sys.executable, args=words, cwd=project.folder, env=project.environment()
             ),
             errlog=log,
         )
-        assert wait_for(ask(Client(transport))) == "echo: hi"
-        log.seek(0)
-        told = log.read()
+        told = wait_for(ask(Client(transport), (project.folder / "log").read_text))
+        assert told.endswith("echo: hi")
         assert "no message of the protocol" in told
         assert told.count("--trace /dev/full: cannot write it") == 1
 
